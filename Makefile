@@ -1,0 +1,55 @@
+# Everything runs from .venv, made by the first target that needs it from the lock file.
+# PYTHON chooses the interpreter (3.11 or later), ARGS is handed to the command: make demo ARGS=--help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+ARGS ?=
+
+UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+
+.PHONY: setup up demo test check format bench lock clean
+
+setup: $(INSTALLED)
+
+# pip leaves alone what is already there, so a change of the lock costs only what changed.
+$(INSTALLED): requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("journeys needs Python 3.11 or later; " + sys.executable + " is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
+	@echo "Setting up $(VENV) from requirements-dev.lock (once; a minute or two)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+up: $(INSTALLED)
+	$(BIN)/journeys up $(ARGS)
+
+demo: $(INSTALLED)
+	$(BIN)/journeys demo $(ARGS)
+
+test: $(INSTALLED)
+	$(BIN)/pytest $(ARGS)
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)
+	$(BIN)/journeys bench $(ARGS)
+
+# Versions stay as they are unless ARGS=--upgrade. What ships is what was tested: the runtime lock is
+# held to the versions of the other one.
+lock: $(INSTALLED)
+	$(UV_COMPILE) --all-extras --output-file requirements-dev.lock $(ARGS)
+	$(UV_COMPILE) --constraints requirements-dev.lock --output-file requirements.lock $(ARGS)
+
+clean:
+	rm -rf $(VENV) var build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
