@@ -1,0 +1,1 @@
+"""The `journeys` command and the embedded stack it starts."""

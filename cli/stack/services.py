@@ -1,0 +1,89 @@
+"""Our own processes: the API, the workers, the sandbox."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+
+from cli.stack.ports import HOST
+from cli.stack.processes import Child, clean_environment
+
+
+class Service(Child):
+    """A Python process of this project that tells over HTTP when it is ready."""
+
+    def __init__(
+        self,
+        name: str,
+        arguments: list[str],
+        *,
+        readiness: str,
+        environment: Mapping[str, str],
+        log: Path,
+        grace: float = 10.0,
+    ) -> None:
+        """Describe the process; nothing runs yet.
+
+        Args:
+            name: Its name in messages.
+            arguments: For the Python interpreter.
+            readiness: Address that answers 200 when it is ready.
+            environment: What it is configured by, besides the plain environment.
+            log: File for its output.
+            grace: Seconds it gets to end after SIGTERM.
+        """
+        self._readiness = readiness
+        super().__init__(
+            name,
+            [sys.executable, *arguments],
+            environment={**clean_environment(), "PYTHONUNBUFFERED": "1", **environment},
+            log=log,
+            grace=grace,
+        )
+
+    async def is_ready(self) -> bool:
+        """Tell whether its readiness address answers 200."""
+        try:
+            async with httpx.AsyncClient(trust_env=False, verify=False, timeout=5) as client:
+                return (await client.get(self._readiness)).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
+
+def api(port: int, environment: Mapping[str, str], log: Path) -> Service:
+    """Describe the product's HTTP API on a port."""
+    return Service(
+        "api",
+        [
+            *("-m", "uvicorn", "api.app:create_app", "--factory", "--host", HOST, "--port", str(port)),
+            # Its access log would hold links that act for a customer.
+            *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"),
+        ],
+        readiness=f"http://{HOST}:{port}/readyz",
+        environment=environment,
+        log=log,
+    )
+
+
+def worker(number: int, metrics_port: int, environment: Mapping[str, str], log: Path) -> Service:
+    """Describe one worker process; it drains for up to 30 s when it is stopped."""
+    return Service(
+        f"worker-{number}",
+        ["worker.py"],
+        readiness=f"http://{HOST}:{metrics_port}/readyz",
+        environment={**environment, "JOURNEYS_METRICS_PORT": str(metrics_port)},
+        log=log,
+        grace=35.0,
+    )
+
+
+def sandbox(port: int, environment: Mapping[str, str], log: Path) -> Service:
+    """Describe the providers' sandbox on a port."""
+    return Service(
+        "sandbox",
+        ["-m", "sandbox"],
+        readiness=f"http://{HOST}:{port}/_sandbox/counts",
+        environment={**environment, "SANDBOX_PORT": str(port)},
+        log=log,
+    )

@@ -1,0 +1,82 @@
+"""`journeys up`: the embedded stack, until Ctrl-C."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from cli import signals
+from cli.stack import EmbeddedStack, Ports, StackError
+
+
+def up(
+    data_dir: Annotated[Path, typer.Option(help="Where data, secrets and logs are kept between starts.")] = Path(
+        "var/up"
+    ),
+    api_port: Annotated[
+        int, typer.Option(envvar="JOURNEYS_API_PORT", min=1, max=65535, help="Port of the API.")
+    ] = 8000,
+    ui_port: Annotated[
+        int, typer.Option(envvar="JOURNEYS_UI_PORT", min=1, max=65535, help="Port of Temporal's web interface.")
+    ] = 8233,
+    sandbox_port: Annotated[
+        int, typer.Option(envvar="JOURNEYS_SANDBOX_PORT", min=1, max=65535, help="Port of the providers' sandbox.")
+    ] = 8025,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many worker processes.")] = 1,
+    speed: Annotated[
+        float, typer.Option(min=0.001, max=10_000_000, help="Journey seconds per second: 86400 lets a day pass in one.")
+    ] = 1.0,
+) -> None:
+    """Start everything on this machine and keep it running until Ctrl-C.
+
+    PostgreSQL, Temporal with its web interface, a sandbox that plays the providers, the API and the
+    workers, all on 127.0.0.1. The next start goes on with the same data.
+    """
+    console = Console()
+    stack = EmbeddedStack(
+        data_dir,
+        workers=workers,
+        speed=speed,
+        ports=Ports(api=api_port, ui=ui_port, sandbox=sandbox_port),
+    )
+    try:
+        signals.run(_stay(stack, console))
+    except signals.Interrupted:
+        console.print("Stopped. The next start goes on with the same data.")
+    except StackError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from None
+
+
+async def _stay(stack: EmbeddedStack, console: Console) -> None:
+    """Run the stack until a part of it dies.
+
+    Raises:
+        PartDied: Which one.
+    """
+    console.print("Starting PostgreSQL, Temporal, the sandbox, the API and the workers …")
+    async with stack:
+        console.print(_addresses(stack))
+        console.print("Ctrl-C stops everything.")
+        raise await stack.failure()
+
+
+def _addresses(stack: EmbeddedStack) -> Table:
+    table = Table(show_header=False, box=None, padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in {
+        "API": stack.api_url,
+        "API documentation": f"{stack.api_url}/docs",
+        "Temporal's web interface": stack.ui_url,
+        "Phones and mailboxes": stack.sandbox_url,
+        "Temporal (gRPC)": stack.temporal_address,
+        "PostgreSQL": stack.database_url,
+        "Write key (sends events)": stack.write_key,
+        "Operator key (Bearer)": stack.operator_key,
+        "Data and logs": str(stack.data),
+    }.items():
+        table.add_row(name, value)
+    return table
