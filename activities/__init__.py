@@ -1,0 +1,1 @@
+"""What workflows ask of the world: thin activities that join policy, templates, channels and store."""

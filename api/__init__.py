@@ -1,0 +1,1 @@
+"""The HTTP side: events in, callbacks in, journeys and customers for operators and backends."""

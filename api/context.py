@@ -1,0 +1,120 @@
+"""What a request needs: the database, the enabled journeys, who is calling."""
+
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBasic, HTTPBearer
+from temporalio.client import Client
+
+from api.problems import Problem
+from domain.links import Links
+from settings import Settings
+from store import keys
+from store.customers import Tombstones
+from store.database import Connection, Pool
+from store.keys import Key, Scope
+from workflows.catalog import Catalog
+
+RECOGNISED_FOR = 10.0
+"""Wall seconds a recognised key is trusted without asking the database again."""
+
+
+@dataclass
+class Context:
+    """Made once per process."""
+
+    settings: Settings
+    pool: Pool
+    catalog: Catalog
+    temporal: Client
+    links: Links
+    tombstones: Tombstones
+    default_locale: str
+    _recognised: dict[bytes, tuple[float, Key]] = field(default_factory=dict)
+
+    async def recognise(self, token: str) -> Key | None:
+        """Return the key of a token. A key that was just recognised costs no query."""
+        hashed, now = keys.hash_of(token), time.monotonic()
+        if (known := self._recognised.get(hashed)) and known[0] > now:
+            return known[1]
+        async with self.pool.acquire() as connection:
+            key = await keys.recognise(connection, token)
+        if key:
+            self._recognised[hashed] = (now + RECOGNISED_FOR, key)
+        else:
+            self._recognised.pop(hashed, None)
+        return key
+
+
+def context(request: Request) -> Context:
+    """The process's context."""
+    found: Context = request.app.state.context
+    return found
+
+
+async def connection(request: Request) -> AsyncIterator[Connection]:
+    """A connection for the request."""
+    async with context(request).pool.acquire() as found:
+        yield found
+
+
+Ctx = Annotated[Context, Depends(context)]
+Db = Annotated[Connection, Depends(connection)]
+
+_BASIC = HTTPBasic(auto_error=False, scheme_name="writeKey", description="The write key as user name, no password.")
+_BEARER = HTTPBearer(auto_error=False, scheme_name="bearerKey", description="A key with the scope of the operation.")
+
+
+def _unauthorised(scheme: str) -> Problem:
+    return Problem(401, "unauthorized", "a valid key is required", headers={"WWW-Authenticate": scheme})
+
+
+def _basic_user(header: str) -> str:
+    try:
+        return b64decode(header.removeprefix("Basic "), validate=True).decode().partition(":")[0]
+    except ValueError:
+        return ""
+
+
+async def write_key(request: Request, ctx: Ctx) -> Key:
+    """The key of whoever sends events: Basic authentication, the write key as user name.
+
+    Raises:
+        Problem: 401.
+    """
+    header = request.headers.get("authorization", "")
+    token = _basic_user(header) if header.startswith("Basic ") else ""
+    key = await ctx.recognise(token) if token else None
+    if key is None or Scope.INGEST not in key.scopes:
+        raise _unauthorised('Basic realm="events"')
+    return key
+
+
+def allowed(*scopes: Scope) -> Callable[..., object]:
+    """A dependency: the caller's bearer key must have one of some scopes.
+
+    Raises:
+        Problem: 401 without a valid key, 403 without the scope.
+    """
+
+    async def check(request: Request, ctx: Ctx) -> Key:
+        header = request.headers.get("authorization", "")
+        token = header.removeprefix("Bearer ") if header.startswith("Bearer ") else ""
+        key = await ctx.recognise(token) if token else None
+        if key is None:
+            raise _unauthorised("Bearer")
+        if not key.scopes & set(scopes):
+            raise Problem(403, "forbidden", f"the key lacks the scope {' or '.join(scopes)}")
+        return key
+
+    return check
+
+
+WriteKey = Annotated[Key, Depends(write_key), Depends(_BASIC)]
+Reader = Annotated[Key, Depends(allowed(Scope.READ, Scope.OPERATE)), Depends(_BEARER)]
+Operator = Annotated[Key, Depends(allowed(Scope.OPERATE)), Depends(_BEARER)]
+InboxReader = Annotated[Key, Depends(allowed(Scope.INBOX, Scope.OPERATE)), Depends(_BEARER)]

@@ -1,0 +1,283 @@
+"""Accepts events: one transaction in which every fact about a customer takes its place in their order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from domain.calls import Call, CallType
+from domain.enrolments import Outcome
+from store import customers, enrolments, events
+from store.customers import Identity, Tombstones
+from store.database import Connection
+from store.enrolments import Stay
+from store.events import NewEvent
+from workflows.catalog import Catalog
+from workflows.declaration import Declaration, Role, Rule
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The call is kept.
+
+    Attributes:
+        event: Its place in the order of events.
+    """
+
+    customer: int
+    event: int
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """A call with this id was accepted before."""
+
+
+@dataclass(frozen=True)
+class Erased:
+    """The customer was erased; nothing about them is kept any more."""
+
+
+Answer = Accepted | Duplicate | Erased
+
+
+@dataclass
+class _People:
+    """Whom the identities of some calls mean, kept up to date while the calls are gone through."""
+
+    connection: Connection
+    by_identity: dict[Identity, int]
+    merged: dict[int, int] = field(default_factory=dict)
+
+    def find(self, identity: Identity) -> int | None:
+        number = self.by_identity.get(identity)
+        return None if number is None else self.current(number)
+
+    def current(self, number: int) -> int:
+        while number in self.merged:
+            number = self.merged[number]
+        return number
+
+    async def get(self, identity: Identity) -> int:
+        number = self.find(identity)
+        if number is None:
+            number = await customers.create(self.connection, identity)
+            self.by_identity[identity] = number
+        return number
+
+    async def attach(self, identity: Identity, number: int) -> None:
+        await customers.attach(self.connection, identity, number)
+        self.by_identity[identity] = number
+
+    async def merge(self, loser: int, winner: int) -> list[int]:
+        self.merged[loser] = winner
+        return await customers.merge(self.connection, loser, winner)
+
+
+async def accept(
+    connection: Connection,
+    catalog: Catalog,
+    tombstones: Tombstones,
+    source: str,
+    calls: Sequence[Call],
+    received_at: datetime,
+) -> list[Answer]:
+    """Accept calls, in their order, all or none.
+
+    When this returns, every call is kept and every goal, exit and restart among them counts:
+    no message is claimed against it any more. The runs hear of it from dispatch.
+
+    Args:
+        source: Name of the write key; message ids are idempotent within it.
+        received_at: Wall time of arrival.
+
+    Returns:
+        An answer for each call, in order.
+    """
+    async with connection.transaction():
+        people, erased = await _meet(connection, tombstones, calls)
+        known = await events.known(connection, source, [call.message_id for call in calls])
+        fresh: list[tuple[int, Call, int, list[int]]] = []
+        answers: list[Answer | None] = [None] * len(calls)
+        for index, call in enumerate(calls):
+            if erased & set(_identities(call)):
+                answers[index] = Erased()
+            elif call.message_id in known:
+                answers[index] = Duplicate()
+            else:
+                known.add(call.message_id)
+                customer, ended = await _apply(people, call)
+                fresh.append((index, call, customer, ended))
+        kept = await events.keep(
+            connection,
+            [_event(catalog, people.current(customer), source, call, received_at, ended) for _, call, customer, ended in fresh],
+        )
+        facts = []
+        for index, call, customer, ended in fresh:
+            event = kept.get(call.message_id)
+            if event is None:
+                answers[index] = Duplicate()
+                continue
+            answers[index] = Accepted(people.current(customer), event)
+            if ended:
+                await enrolments.attribute_merge(connection, ended, event)
+            facts.append((people.current(customer), event, call))
+        await _decide(connection, catalog, facts)
+        return [answer for answer in answers if answer is not None]
+
+
+async def _meet(
+    connection: Connection, tombstones: Tombstones, calls: Sequence[Call]
+) -> tuple[_People, set[Identity]]:
+    """Find and lock everybody the calls are about."""
+    identities = {identity for call in calls for identity in _identities(call)}
+    found = await customers.find(connection, identities)
+    unknown = identities - found.keys()
+    erased: set[Identity] = set()
+    if unknown:
+        await customers.lock_unknown(connection, unknown)
+        erased = await customers.erased(connection, sorted(unknown), tombstones)
+    merged = await customers.lock(connection, found.values())
+    if unknown or merged:
+        # Somebody else may have created or merged them while we waited for the locks.
+        found = await customers.find(connection, identities)
+        await customers.lock(connection, found.values())
+    return _People(connection, found), erased
+
+
+def _identities(call: Call) -> list[Identity]:
+    named: list[tuple[str, str | None]] = [("user", call.user_id), ("anonymous", call.anonymous_id)]
+    identities: list[Identity] = [(kind, value) for kind, value in named if value]  # type: ignore[misc]
+    if call.previous_id:
+        identities += [("user", call.previous_id), ("anonymous", call.previous_id)]
+    return identities
+
+
+async def _apply(people: _People, call: Call) -> tuple[int, list[int]]:
+    """Find the customer a call is about, and learn what it says of them.
+
+    Returns:
+        The customer, and the stays that end because two customers turned out to be one.
+    """
+    if call.type is CallType.ALIAS:
+        customer, ended = await _alias(people, call)
+    else:
+        customer, ended = await _recognise(people, call)
+    if call.profile:
+        await customers.describe(people.connection, customer, call.profile, call.timestamp)
+    if call.device:
+        await customers.add_device(people.connection, customer, call.device)
+    return customer, ended
+
+
+async def _recognise(people: _People, call: Call) -> tuple[int, list[int]]:
+    """Whoever was anonymous and now has a user id becomes that user.
+
+    A device that already belongs to another user keeps its past: it only means the new one from now on.
+    """
+    anonymous: Identity | None = ("anonymous", call.anonymous_id) if call.anonymous_id else None
+    if call.user_id is None:
+        assert anonymous is not None
+        return await people.get(anonymous), []
+    user: Identity = ("user", call.user_id)
+    stranger = people.find(anonymous) if anonymous else None
+    customer = people.find(user)
+    if anonymous is None or stranger == customer:
+        customer = await people.get(user)
+        if anonymous and stranger is None:
+            await people.attach(anonymous, customer)
+        return customer, []
+    if stranger is None or await customers.has_user_id(people.connection, stranger):
+        customer = await people.get(user)
+        await people.attach(anonymous, customer)
+        return customer, []
+    if customer is None:
+        await people.attach(user, stranger)
+        return stranger, []
+    return customer, await people.merge(stranger, customer)
+
+
+async def _alias(people: _People, call: Call) -> tuple[int, list[int]]:
+    assert call.user_id is not None and call.previous_id is not None
+    user: Identity = ("user", call.user_id)
+    previous = people.find(("user", call.previous_id)) or people.find(("anonymous", call.previous_id))
+    customer = people.find(user)
+    if previous is None:
+        customer = await people.get(user)
+        await people.attach(("anonymous", call.previous_id), customer)
+        return customer, []
+    if customer is None:
+        await people.attach(user, previous)
+        return previous, []
+    return customer, [] if previous == customer else await people.merge(previous, customer)
+
+
+def _event(
+    catalog: Catalog, customer: int, source: str, call: Call, received_at: datetime, ended: list[int]
+) -> NewEvent:
+    return NewEvent(
+        customer=customer,
+        source=source,
+        message_id=call.message_id,
+        type=call.type,
+        name=call.name,
+        # What identify says is kept with the customer, where it can be erased.
+        properties=call.properties,
+        context={name: value for name, value in call.context.items() if name not in ("device", "traits")},
+        timestamp=call.timestamp,
+        received_at=received_at,
+        concerns_a_run=bool(ended) or call.name in catalog.roles,
+    )
+
+
+async def _decide(connection: Connection, catalog: Catalog, facts: Sequence[tuple[int, int, Call]]) -> None:
+    """Let goals, exits and restarts count from this transaction on."""
+    deciding = [
+        (customer, event, call, declaration, role, rule)
+        for customer, event, call in facts
+        for declaration, role, rule in catalog.roles.get(call.name, ())
+        if role in (Role.GOAL, Role.EXIT, Role.RESTART)
+    ]
+    if not deciding:
+        return
+    stays = await enrolments.undecided(
+        connection, {customer for customer, *_ in deciding}, {declaration.name for *_, declaration, _, _ in deciding}
+    )
+    for customer, event, call, declaration, role, rule in deciding:
+        concerned = [
+            stay.id
+            for stay in stays
+            if stay.customer == customer and stay.trigger_event < event and concerns(stay, declaration, role, rule, call)
+        ]
+        if not concerned:
+            continue
+        if role is Role.RESTART:
+            await enrolments.note_restart(connection, concerned, event)
+        else:
+            await enrolments.decide_outcome(connection, concerned, Outcome(role.value), event)
+            stays = [stay for stay in stays if stay.id not in concerned]
+
+
+def concerns(stay: Stay, declaration: Declaration, role: Role, rule: Rule, call: Call) -> bool:
+    """Whether an event plays its role for a stay.
+
+    A goal or exit without its key ends all of the customer's stays in that journey: better silent
+    than wrong. A restart must say which stay it means, and must be well-formed.
+    """
+    if stay.journey != declaration.name:
+        return False
+    key = declaration.key_of(call.properties)
+    if role is Role.RESTART:
+        return key == stay.key and _well_formed(rule, call)
+    if key is not None and key != stay.key:
+        return False
+    return rule.holds(stay.trigger, call.properties, in_doubt=True)
+
+
+def _well_formed(rule: Rule, call: Call) -> bool:
+    try:
+        rule.event.model_validate(call.properties)
+    except ValidationError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Events to runs: in order per customer, at once when Temporal is up, later when it was down."""

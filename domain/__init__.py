@@ -1,0 +1,1 @@
+"""The words every room shares, typed; no input or output happens here."""

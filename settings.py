@@ -1,0 +1,113 @@
+"""Configuration by environment variables. Whatever is missing is named, and nothing has an open default."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import AnyHttpUrl, BaseModel, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).parent
+
+
+class ConfigurationError(Exception):
+    """The process cannot start; the message says what is missing or wrong, and never a value."""
+
+
+class Deployment(BaseModel, extra="forbid"):
+    """The file `JOURNEYS_CONFIG` names: which journeys run here, and with which parameters.
+
+    Attributes:
+        enabled: Packs or single journeys by name.
+        site: Base address of the client's own site, for links in texts.
+        company: Name the texts are signed with.
+        postal_address: Shown under marketing email (CAN-SPAM, 15 U.S.C. 7704(a)(5)).
+        default_locale: Language of a customer who has told none.
+        quiet_hours: Channel to ``[from, to]``, hours of the customer's day in which it may be used.
+        parameters: Journey name to parameter values, ISO 8601 durations.
+    """
+
+    enabled: list[str] = ["car_credit"]
+    site: AnyHttpUrl
+    company: str
+    postal_address: str
+    default_locale: str = "en"
+    default_time_zone: str | None = None
+    quiet_hours: dict[str, tuple[int, int]] = {"sms": (8, 21), "call": (8, 21)}
+    parameters: dict[str, dict[str, Any]] = {}
+
+
+class Settings(BaseSettings):
+    """What every process needs; channels and Temporal read their own variables.
+
+    Attributes:
+        database_url: ``postgresql://…``, from `DATABASE_URL`.
+        public_url: Base address under which customers and providers reach the API.
+        secret: Signs links and salts hashes; at least 32 characters.
+        speed: Journey seconds per wall second of this installation.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="JOURNEYS_", extra="ignore")
+
+    database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
+    public_url: AnyHttpUrl
+    secret: SecretStr = Field(min_length=32)
+    speed: float = Field(default=1.0, gt=0, le=10_000_000)
+    config: Path = PROJECT / "journeys.toml"
+    metrics_port: int = Field(default=9090, ge=1, le=65535)
+    ui_url: AnyHttpUrl | None = None
+    log_level: str = "INFO"
+    app_webhook_secret: SecretStr | None = Field(default=None, validation_alias="APP_WEBHOOK_SECRET")
+
+    @property
+    def base(self) -> str:
+        """The public address without a trailing slash."""
+        return str(self.public_url).rstrip("/")
+
+    def deployment(self) -> Deployment:
+        """Read the deployment's file.
+
+        Raises:
+            ConfigurationError: The file is missing or wrong.
+        """
+        try:
+            return Deployment.model_validate(tomllib.loads(self.config.read_text()))
+        except OSError as error:
+            raise ConfigurationError(f"JOURNEYS_CONFIG: cannot read {self.config}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(f"{self.config}: {error}") from error
+        except ValidationError as error:
+            raise ConfigurationError(f"{self.config}: {_wrong(error)}") from error
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        ConfigurationError: One line that names every missing or wrong variable.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise ConfigurationError(f"configuration: {_wrong(error)}") from error
+
+
+def database_url() -> str:
+    """Return `DATABASE_URL` alone, for the tools that need nothing else.
+
+    Raises:
+        ConfigurationError: It is not set.
+    """
+    url = os.environ.get("DATABASE_URL", "")
+    if not url.startswith("postgresql://"):
+        raise ConfigurationError("configuration: DATABASE_URL must be set, as postgresql://user:password@host/database")
+    return url
+
+
+def _wrong(error: ValidationError) -> str:
+    """Say what is wrong without repeating a value, which may be a secret."""
+    names = {"public_url": "JOURNEYS_PUBLIC_URL", "secret": "JOURNEYS_SECRET", "speed": "JOURNEYS_SPEED"}
+    return "; ".join(
+        f"{names.get(str(e['loc'][0]), '.'.join(map(str, e['loc'])))}: {e['msg']}" for e in error.errors(include_input=False)
+    )

@@ -1,0 +1,32 @@
+"""The connection pool; JSON columns are Python objects on both sides."""
+
+import asyncpg
+import orjson
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+Pool = asyncpg.Pool
+
+
+def _encode(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec("jsonb", encoder=_encode, decoder=orjson.loads, schema="pg_catalog")
+
+
+async def open_pool(url: str, *, size: int = 10) -> Pool:
+    """Open a pool.
+
+    Args:
+        url: ``postgresql://…``.
+        size: Most connections it may hold.
+
+    Raises:
+        OSError, asyncpg.PostgresError: The database cannot be reached or refuses us.
+    """
+    pool = await asyncpg.create_pool(
+        url, min_size=1, max_size=size, init=_prepare, command_timeout=15, timeout=5
+    )
+    assert pool is not None
+    return pool

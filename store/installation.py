@@ -1,0 +1,36 @@
+"""The installation's own row: its journey time."""
+
+from datetime import UTC, datetime
+
+from domain.clock import Clock
+from store.database import Connection
+
+
+class SpeedChanged(Exception):
+    """The installation began with another speed, and runs are under way in its journey time."""
+
+
+async def begin(connection: Connection, speed: float) -> Clock:
+    """Return the installation's clock; the first process to come starts it.
+
+    Raises:
+        SpeedChanged: It was started with another speed, and some stay is not over.
+    """
+    await connection.execute(
+        "insert into installation (origin, speed) values ($1, $2) on conflict do nothing", datetime.now(UTC), speed
+    )
+    await connection.execute(
+        """
+        update installation set speed = $1, origin = now()
+        where speed <> $1 and not exists (select from enrolments where ended_at is null)
+        """,
+        speed,
+    )
+    row = await connection.fetchrow("select origin, speed from installation")
+    assert row is not None
+    if row["speed"] != speed:
+        raise SpeedChanged(
+            f"JOURNEYS_SPEED: this installation runs at speed {row['speed']:g} and customers are in journeys; "
+            f"it cannot change to {speed:g} until they are out"
+        )
+    return Clock(origin=row["origin"], speed=row["speed"])

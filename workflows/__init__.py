@@ -1,0 +1,1 @@
+"""Journeys: one file each, by business pack."""

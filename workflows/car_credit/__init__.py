@@ -1,0 +1,1 @@
+"""Car marketplace, credit service: applications left half-way and applications refused."""

@@ -1,0 +1,123 @@
+"""What a journey declares about itself, and what follows from it for an event."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from domain.events import Event
+
+if TYPE_CHECKING:
+    from workflows.journey import Journey
+
+
+class Parameters(BaseModel):
+    """Parameters of a journey, changeable per deployment; a wrong one stops the start-up."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An event that does something to a journey, if a condition holds.
+
+    Attributes:
+        event: The declared event.
+        when: Takes the properties of the trigger and of this event. Called outside the run, with
+            whatever the backend sent, so it may look at undeclared properties.
+    """
+
+    event: type[Event]
+    when: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None
+
+    def holds(self, trigger: Mapping[str, Any], event: Mapping[str, Any], *, in_doubt: bool) -> bool:
+        """Whether the condition holds; `in_doubt` answers where it fails on what the backend sent."""
+        if self.when is None:
+            return True
+        try:
+            return self.when(trigger, event)
+        except Exception:
+            return in_doubt
+
+
+class Role(StrEnum):
+    """What an event is to a journey."""
+
+    START = "start"
+    GOAL = "goal"
+    EXIT = "exit"
+    RESTART = "restart"
+    HEARD = "heard"
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """Everything dispatch, the API and `deliver` know of a journey without running it.
+
+    Attributes:
+        key: Name of the property that keys the journey (one stay per key); None: one per customer.
+        reenter_after: Journey time from the last start before the same key may start again.
+        facts: SQL that gives templates a row each, by name; ``$1`` is the enrolment's number.
+        source: File and line, for whoever has to mend the declaration.
+    """
+
+    name: str
+    workflow: "type[Journey]"
+    story: str
+    starts_on: tuple[Rule, ...]
+    key: str | None
+    ends_on: tuple[Rule, ...]
+    exits_on: tuple[Rule, ...]
+    restarts_on: tuple[type[Event], ...]
+    listens_to: tuple[type[Event], ...]
+    reenter_after: timedelta | None
+    parameters: Parameters
+    facts: Mapping[str, str]
+    source: str
+
+    @property
+    def pack(self) -> str:
+        """The business pack the journey belongs to."""
+        return self.workflow.__module__.split(".")[-2]
+
+    def events(self) -> dict[str, type[Event]]:
+        """Every event this journey declares anything about, by name."""
+        rules = (*self.starts_on, *self.ends_on, *self.exits_on)
+        declared = (*(rule.event for rule in rules), *self.restarts_on, *self.listens_to)
+        return {event.event_name: event for event in declared}
+
+    def key_of(self, properties: Mapping[str, Any]) -> str | None:
+        """Return the key an event carries; "" for a journey without keys, None if it is missing."""
+        if self.key is None:
+            return ""
+        value = properties.get(self.key)
+        if value is None or isinstance(value, bool | dict | list) or not str(value).strip():
+            return None
+        return str(value).strip()
+
+
+class DeclarationError(Exception):
+    """A journey is declared wrongly; the message names its file and line."""
+
+
+def as_rules(declared: "type[Event] | Rule | Iterable[type[Event] | Rule]") -> tuple[Rule, ...]:
+    """Accept one event or rule, or several."""
+    several = declared if isinstance(declared, Iterable) else (declared,)
+    return tuple(each if isinstance(each, Rule) else Rule(each) for each in several)
+
+
+def as_events(declared: "type[Event] | Iterable[type[Event]]") -> tuple[type[Event], ...]:
+    """Accept one event or several."""
+    return tuple(declared) if isinstance(declared, Iterable) else (declared,)
+
+
+def source_of(workflow: type) -> str:
+    """Return ``file:line`` of a class."""
+    try:
+        return f"{inspect.getsourcefile(workflow)}:{inspect.getsourcelines(workflow)[1]}"
+    except (OSError, TypeError):
+        return workflow.__module__

@@ -1,0 +1,600 @@
+"""Journey: what every customer journey can do, and the one place that talks to Temporal.
+
+An author writes `steps()`, which reads as the story. Everything that must hold in every journey is
+here: leaving at the goal, exits, restarts, pausing, waiting in journey time, never sending the same
+message twice, telling the operator in words where the run stands.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
+
+import typing_extensions
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.workflow import ActivityCancellationType
+
+with workflow.unsafe.imports_passed_through():
+    from pydantic import ValidationError
+
+    from domain.enrolments import (
+        DeliveryStatus,
+        Departure,
+        FormProgress,
+        Outcome,
+        Reply,
+        SeenEvent,
+        Start,
+    )
+    from domain.events import Event
+    from domain.messages import (
+        RANK,
+        DeliverRequest,
+        Delivery,
+        Draft,
+        Status,
+        Verdict,
+    )
+    from workflows.declaration import (
+        Declaration,
+        DeclarationError,
+        Parameters,
+        Rule,
+        as_events,
+        as_rules,
+        source_of,
+    )
+
+DELIVER_TIMEOUT = timedelta(seconds=30)
+"""Wall time of one attempt of `deliver`; longer than a provider call and its two transactions."""
+
+DELIVER_DEADLINE = timedelta(days=1)
+"""Wall time after which an undeliverable message (PostgreSQL away all the while) is given up."""
+
+P = typing_extensions.TypeVar("P", bound=Parameters, default=Parameters)
+E = TypeVar("E", bound=Event)
+J = TypeVar("J", bound="type[Journey[Any]]")
+
+
+@dataclass
+class _Wait:
+    """A wait under way, as the operator sees it."""
+
+    what: str
+    until: datetime
+    policy: bool = False
+    skipped: bool = False
+
+
+class Journey(Generic[P]):
+    """The class authors build on; `P` is the model of the journey's parameters.
+
+    `steps()` may be begun again at any moment (see `restarts_on`); a message that has gone in this
+    enrolment does not go again, and a wait after such a message counts from when it went. So the
+    story is written once, from the beginning, and goes on where it was.
+    """
+
+    _declared: ClassVar[Mapping[str, Any]]
+    _parameters_model: ClassVar[type[Parameters]] = Parameters
+    _restart_names: ClassVar[frozenset[str]] = frozenset()
+    _heard_names: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Journey and isinstance(get_args(base)[0], type):
+                cls._parameters_model = get_args(base)[0]
+
+    @workflow.init
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._parameters = self._parameters_model.model_validate(start.parameters)
+        self._began = self.now
+        self._seen = start.trigger.sequence
+        self._stirred = self._began
+        self._latest = {start.trigger.name: start.trigger}
+        self._unread: list[SeenEvent] = []
+        self._replies: dict[str, Reply] = {}
+        self._statuses: dict[str, Status] = {}
+        self._deliveries: dict[str, Delivery] = {}
+        self._occurrences: dict[str, int] = {}
+        self._log: list[str] = []
+        self._waits: list[_Wait] = []
+        self._counts_from: datetime | None = None
+        self._restarted = False
+        self._paused = False
+        self._departure: Departure | None = None
+
+    # What the author writes and uses.
+
+    async def steps(self) -> None:
+        """Tell the story. Ends the journey when it returns."""
+        raise NotImplementedError
+
+    @property
+    def parameters(self) -> P:
+        """The journey's parameters in this deployment."""
+        return self._parameters  # type: ignore[return-value]
+
+    @property
+    def now(self) -> datetime:
+        """The present in journey time."""
+        return self._start.clock.journey_time(workflow.now())
+
+    def latest(self, event: type[E]) -> E | None:
+        """Return the newest event of a kind this run has seen, its trigger included."""
+        seen = self._latest.get(event.event_name)
+        return event.model_validate(seen.fields) if seen else None
+
+    async def send(self, *drafts: Draft) -> list[Delivery]:
+        """Send one message, or several at once; returns when each has left or will not.
+
+        The contact policy may hold a message back; then this waits, visibly. A message that has
+        gone in this enrolment before is not sent again unless the draft says so.
+        """
+        deliveries = await self._all(self._deliver(draft) for draft in drafts)
+        self._counts_from = max((each.at for each in deliveries if each.at), default=None)
+        return deliveries
+
+    async def wait(self, duration: timedelta) -> None:
+        """Wait for a journey duration, counted from the last message or the end of the last wait."""
+        due = (self._counts_from or self.now) + duration
+        await self._until(due, f"{_spoken(duration)} to pass")
+        self._counts_from = due
+
+    async def until_quiet(self, duration: timedelta) -> None:
+        """Wait until the customer has done nothing this journey hears of for a journey duration.
+
+        Quiet counts from the events' own timestamps, not from when they reached us.
+        """
+        while True:
+            stirred = self._stirred
+            await self._until(stirred + duration, f"{_spoken(duration)} of quiet", self._stirred_since(stirred))
+            if self._stirred == stirred:
+                break
+        self._counts_from = None
+
+    def _stirred_since(self, moment: datetime) -> Callable[[], bool]:
+        return lambda: self._stirred > moment
+
+    async def wait_for(self, *events: type[E], within: timedelta) -> E | None:
+        """Wait for the first of some declared events; None when the journey duration is over.
+
+        Sees what came since the last event this returned, also during a send or a wait.
+        """
+        kinds = {event.event_name: event for event in events}
+        if not kinds.keys() <= self._heard_names:
+            undeclared = ", ".join(sorted(kinds.keys() - self._heard_names))
+            raise RuntimeError(f"{type(self).__name__} waits for {undeclared}, but does not declare it in listens_to")
+
+        def position() -> int | None:
+            return next((i for i, seen in enumerate(self._unread) if seen.name in kinds), None)
+
+        if position() is None:
+            await self._until(self.now + within, " or ".join(kinds), lambda: position() is not None)
+        self._counts_from = None
+        found = position()
+        if found is None:
+            return None
+        seen = self._unread[found]
+        del self._unread[: found + 1]
+        return kinds[seen.name].model_validate(seen.fields)
+
+    async def cascade(self, *drafts: Draft, until: Status, within: timedelta) -> Delivery | None:
+        """Send by one channel after the other until one has reached the customer.
+
+        The next channel is used when the one before was refused or skipped, or did not come to
+        `until` within the journey duration. A send of uncertain outcome counts as gone.
+
+        Returns:
+            The delivery that got as far as `until`; None if none was seen to.
+        """
+        for last, draft in ((draft is drafts[-1], draft) for draft in drafts):
+            delivery = await self._deliver(draft, awaits=_at_least(until))
+            if delivery.gone and not last and await self._reaches(delivery, until, within):
+                self._counts_from = None
+                return delivery
+        self._counts_from = None
+        return None
+
+    async def ask(self, draft: Draft, *, within: timedelta) -> Reply | None:
+        """Send a question and wait for the answer; None if none came in the journey duration."""
+        delivery = await self._deliver(draft, awaits=(Status.REPLIED, Status.FAILED))
+        self._counts_from = None
+        if not delivery.gone:
+            return None
+        message = str(delivery.message)
+        await self._until(
+            self.now + within,
+            f"a reply to {draft.channel} {draft.template}",
+            lambda: message in self._replies or self._statuses.get(message) is Status.FAILED,
+        )
+        return self._replies.get(message)
+
+    # What reaches a run from outside. Dispatch forwards a customer's events in order, at least
+    # once; the sequence makes a second arrival harmless.
+
+    @workflow.signal
+    def event(self, event: SeenEvent) -> None:
+        """The customer did something this journey declared."""
+        if self._is_new(event.sequence):
+            self._hear(event)
+
+    @workflow.signal
+    def form_progress(self, progress: FormProgress) -> None:
+        """The customer filled in more of the form."""
+        self.event(progress.event)
+
+    @workflow.signal
+    def delivery_status(self, report: DeliveryStatus) -> None:
+        """A message this run waits for has moved on."""
+        if self._is_new(report.sequence):
+            self._advance(report.message, Status(report.status))
+
+    @workflow.signal
+    def reply(self, reply: Reply) -> None:
+        """The customer answered a message of this run."""
+        if self._is_new(reply.sequence):
+            self._replies[reply.message] = reply
+            self._advance(reply.message, Status.REPLIED)
+
+    @workflow.signal
+    def depart(self, departure: Departure) -> None:
+        """The enrolment is over: goal, exit, merge, erasure."""
+        if self._departure is None:
+            self._seen = max(self._seen, departure.sequence)
+            self._departure = departure
+            self._describe()
+
+    @workflow.update
+    def pause(self) -> str:
+        """Operator: start no message until `resume`; timers run on."""
+        self._paused = True
+        self._describe()
+        return "paused; timers run on, what becomes due is acted on at resume"
+
+    @pause.validator
+    def _may_pause(self) -> None:
+        self._refuse_if(self._paused, "it is paused already")
+
+    @workflow.update
+    def resume(self) -> str:
+        """Operator: go on after `pause`."""
+        self._paused = False
+        self._describe()
+        return "resumed"
+
+    @resume.validator
+    def _may_resume(self) -> None:
+        self._refuse_if(not self._paused, "it is not paused")
+
+    @workflow.update
+    def stop(self) -> str:
+        """Operator: end this enrolment now, without a goal."""
+        self._departure = Departure(sequence=self._seen, outcome=Outcome.STOPPED)
+        self._describe()
+        return "stopped"
+
+    @stop.validator
+    def _may_stop(self) -> None:
+        self._refuse_if(False, "")
+
+    @workflow.update
+    def skip_wait(self) -> str:
+        """Operator: end the current wait as if its time were over."""
+        wait = self._waits[0]
+        wait.skipped = True
+        return f"no longer waits for {wait.what}"
+
+    @skip_wait.validator
+    def _may_skip_wait(self) -> None:
+        self._refuse_if(not self._waits, "it is not waiting for anything")
+        self._refuse_if(self._waits[0].policy, f"the wait is the contact policy's: {self._waits[0].what}")
+
+    @workflow.query
+    def standing(self) -> dict[str, Any]:
+        """Return where the run stands: sent so far, waiting for what and until when, paused."""
+        return {
+            "sent": list(self._log),
+            "waiting": [{"for": wait.what, "until": wait.until.isoformat(), "policy": wait.policy} for wait in self._waits],
+            "paused": self._paused,
+            "outcome": self._departure.outcome if self._departure else None,
+            "speed": self._start.clock.speed,
+        }
+
+    # How a run lives and leaves.
+
+    async def _live(self) -> str:
+        """Walk the steps until the journey is over, then record how it ended."""
+        try:
+            while self._departure is None:
+                self._restarted = False
+                self._counts_from = None
+                await self._walk()
+        except asyncio.CancelledError:
+            self._departure = Departure(sequence=self._seen, outcome=Outcome.CANCELLED)
+            await self._record()
+            raise
+        await self._record()
+        return self._departure.outcome
+
+    async def _walk(self) -> None:
+        """Go through `steps()` once, until its end, a restart, or a departure."""
+        walk = asyncio.create_task(self.steps())
+        try:
+            await workflow.wait_condition(lambda: walk.done() or self._interrupted)
+        finally:
+            walk.cancel()
+            await workflow.wait([walk])
+        if self._interrupted:
+            return
+        if walk.cancelled():
+            raise RuntimeError(f"{type(self).__name__}.steps() cancelled itself")
+        if error := walk.exception():
+            # Whatever it is, it must not fail the run: an error that is no Temporal failure
+            # suspends it, until a release mends the steps.
+            raise RuntimeError(f"{type(self).__name__}.steps() raised {type(error).__name__}") from error
+        self._departure = Departure(sequence=self._seen, outcome=Outcome.FINISHED)
+
+    async def _record(self) -> None:
+        """Write the outcome to our own tables: the one closing record of a run."""
+        self._describe()
+        assert self._departure is not None
+        await workflow.execute_local_activity(
+            "record_outcome",
+            args=[self._start.enrolment, self._departure.outcome],
+            start_to_close_timeout=timedelta(seconds=10),
+            retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),
+        )
+
+    @property
+    def _interrupted(self) -> bool:
+        return self._departure is not None or self._restarted
+
+    def _raise_if_interrupted(self) -> None:
+        # CancelledError, because an author's `except Exception` must not swallow it.
+        if self._interrupted:
+            raise asyncio.CancelledError
+
+    def _refuse_if(self, refused: bool, reason: str) -> None:
+        if self._departure is not None:
+            raise ApplicationError(f"refused: the journey is over ({self._departure.outcome})", type="Refused")
+        if refused:
+            raise ApplicationError(f"refused: {reason}", type="Refused")
+
+    # Hearing.
+
+    def _is_new(self, sequence: int) -> bool:
+        if sequence <= self._seen:
+            return False
+        self._seen = sequence
+        return True
+
+    def _hear(self, event: SeenEvent) -> None:
+        self._latest[event.name] = event
+        self._stirred = max(self._stirred, min(event.at, self.now))
+        if event.name in self._restart_names:
+            self._restarted = True
+        else:
+            self._unread.append(event)
+
+    def _advance(self, message: str, status: Status) -> None:
+        known = self._statuses.get(message)
+        if known is None or RANK[status] > RANK[known]:
+            self._statuses[message] = status
+
+    # Sending.
+
+    async def _deliver(self, draft: Draft, awaits: tuple[Status, ...] = ()) -> Delivery:
+        """Send one draft unless it has gone already; waits as long as the contact policy says."""
+        occurrence = self._occurrences.get(draft.step, 0) + 1 if draft.again else 1
+        known = self._deliveries.get(draft.step)
+        if known and not draft.again and known.verdict in (Verdict.GONE, Verdict.FAILED):
+            return known
+        expires_at = self.now + draft.useful_for if draft.useful_for else None
+        while True:
+            await self._resumed()
+            delivery = await self._ask_to_deliver(
+                DeliverRequest(
+                    enrolment=self._start.enrolment,
+                    draft=draft,
+                    occurrence=occurrence,
+                    decided_after=self._seen,
+                    awaits=awaits,
+                    expires_at=expires_at,
+                )
+            )
+            if delivery.verdict is not Verdict.NOT_YET:
+                break
+            assert delivery.not_before is not None
+            await self._until(delivery.not_before, f"{draft.channel} {draft.template}: {delivery.reason}", policy=True)
+        self._deliveries[draft.step] = delivery
+        if delivery.gone:
+            self._occurrences[draft.step] = occurrence
+            self._advance(str(delivery.message), delivery.status or Status.UNKNOWN)
+        self._log.append(_told(draft, delivery, self.now))
+        self._describe()
+        return delivery
+
+    async def _ask_to_deliver(self, request: DeliverRequest) -> Delivery:
+        self._raise_if_interrupted()
+        try:
+            delivery: Delivery = await workflow.execute_activity(
+                "deliver",
+                request,
+                result_type=Delivery,
+                start_to_close_timeout=DELIVER_TIMEOUT,
+                schedule_to_close_timeout=DELIVER_DEADLINE,
+                retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)),
+                cancellation_type=ActivityCancellationType.TRY_CANCEL,
+                summary=f"{request.draft.channel}: {request.draft.template}",
+            )
+        except ActivityError as error:
+            # A cancelled activity surfaces as an ordinary exception, which a cascade would take
+            # for "this channel failed" and go on to the next one after the goal.
+            self._raise_if_interrupted()
+            raise RuntimeError(f"deliver gave up on {request.draft.step}") from error
+        if delivery.verdict is Verdict.OVERTAKEN:
+            await workflow.wait_condition(lambda: self._interrupted)
+        self._raise_if_interrupted()
+        return delivery
+
+    async def _reaches(self, delivery: Delivery, until: Status, within: timedelta) -> bool:
+        message = str(delivery.message)
+
+        def settled() -> bool:
+            status = self._statuses[message]
+            return status is Status.FAILED or RANK[status] >= RANK[until]
+
+        if not settled():
+            await self._until((delivery.at or self.now) + within, f"{until} within {_spoken(within)}", settled)
+        return self._statuses[message] is not Status.FAILED and RANK[self._statuses[message]] >= RANK[until]
+
+    async def _all(self, deliveries: Iterable[Any]) -> list[Delivery]:
+        """Await several sends; when the steps are left, none of them stays behind."""
+        tasks = [asyncio.create_task(each) for each in deliveries]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await workflow.wait(tasks)
+
+    # Waiting.
+
+    async def _resumed(self) -> None:
+        if self._paused:
+            await workflow.wait_condition(lambda: not self._paused)
+        self._raise_if_interrupted()
+
+    async def _until(
+        self, due: datetime, what: str, met: Callable[[], bool] = lambda: False, *, policy: bool = False
+    ) -> None:
+        """Wait, visibly, until a journey time, a condition, or an operator's `skip_wait`."""
+        self._raise_if_interrupted()
+        duration = self._start.clock.wall_duration(due - self.now)
+        if duration <= timedelta(0) or met():
+            return
+        wait = _Wait(what, due, policy)
+        self._waits.append(wait)
+        self._describe()
+        try:
+            await workflow.wait_condition(
+                lambda: wait.skipped or met(), timeout=duration, timeout_summary=f"waits for {what}, until {due:%d %b %H:%M} UTC"
+            )
+        except TimeoutError:
+            pass
+        finally:
+            self._waits.remove(wait)
+        self._raise_if_interrupted()
+
+    def _describe(self) -> None:
+        """Tell in the Temporal UI, in words, where the run stands."""
+        earlier = f"{len(self._log) - 10} earlier; " if len(self._log) > 10 else ""
+        lines = [f"**Sent so far:** {earlier}{'; '.join(self._log[-10:]) or 'nothing'}"]
+        if self._departure:
+            lines.append(f"**Over:** {self._departure.outcome}" + (f" by {self._departure.event}" if self._departure.event else ""))
+        for wait in self._waits if not self._departure else ():
+            by = " (contact policy)" if wait.policy else ""
+            lines.append(f"**Waits for:** {wait.what}{by}, until {wait.until:%Y-%m-%d %H:%M:%S} UTC")
+        if self._paused:
+            lines.append("**Paused** by an operator: no message starts until it is resumed")
+        if self._start.clock.speed != 1:
+            lines.append(f"**Journey time** runs {self._start.clock.speed:g} times as fast as the wall's")
+        workflow.set_current_details("\n\n".join(lines))
+
+
+def journey(
+    *,
+    starts_on: type[Event] | Rule | Iterable[type[Event] | Rule],
+    key: str | None = None,
+    ends_on: type[Event] | Rule | Iterable[type[Event] | Rule] = (),
+    exits_on: type[Event] | Rule | Iterable[type[Event] | Rule] = (),
+    restarts_on: type[Event] | Iterable[type[Event]] = (),
+    listens_to: type[Event] | Iterable[type[Event]] = (),
+    reenter_after: timedelta | None = None,
+    facts: Mapping[str, str] | None = None,
+) -> Callable[[J], J]:
+    """Declare a journey: a class decorator that makes it a Temporal workflow. No side effect.
+
+    Args:
+        starts_on: Events that enrol a customer.
+        key: Property that keys the journey; a customer has one stay per key. None: one stay.
+        ends_on: The goal: ends the journey wherever it is, at once.
+        exits_on: Like a goal, but no success.
+        restarts_on: Drops what is pending and begins `steps()` again.
+        listens_to: Events `wait_for` may wait for.
+        reenter_after: Journey time from the last start before a new start of the same key.
+        facts: SQL by name whose one row templates see under that name; ``$1`` is the enrolment.
+    """
+
+    def declare(cls: J) -> J:
+        cls._declared = {
+            "starts_on": as_rules(starts_on),
+            "key": key,
+            "ends_on": as_rules(ends_on),
+            "exits_on": as_rules(exits_on),
+            "restarts_on": as_events(restarts_on),
+            "listens_to": as_events(listens_to),
+            "reenter_after": reenter_after,
+            "facts": facts or {},
+        }
+        cls._restart_names = frozenset(event.event_name for event in as_events(restarts_on))
+        cls._heard_names = frozenset(event.event_name for event in as_events(listens_to))
+
+        # Temporal wants the run method on the class itself, not on a parent.
+        async def run(self: Journey[Any], start: Start) -> str:
+            return await self._live()
+
+        run.__qualname__ = f"{cls.__qualname__}.run"
+        run.__module__ = cls.__module__
+        setattr(cls, "run", workflow.run(run))  # noqa: B010
+        return workflow.defn(name=cls.__name__)(cls)
+
+    return declare
+
+
+def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> Declaration:
+    """Return a journey's declaration with a deployment's values for its parameters.
+
+    Raises:
+        DeclarationError: The class is not declared, or a value is unknown or out of its range.
+    """
+    source = source_of(cls)
+    if "_declared" not in vars(cls):
+        raise DeclarationError(f"{source}: {cls.__name__} has no @journey declaration")
+    try:
+        values = cls._parameters_model.model_validate(dict(parameters))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise DeclarationError(f"{source}: parameters of {cls.__name__}: {wrong}") from error
+    return Declaration(
+        name=cls.__name__,
+        workflow=cls,
+        story=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
+        parameters=values,
+        source=source,
+        **cls._declared,
+    )
+
+
+def _at_least(status: Status) -> tuple[Status, ...]:
+    return tuple(each for each in Status if each is Status.FAILED or RANK[status] <= RANK[each] < RANK[Status.SKIPPED])
+
+
+def _spoken(duration: timedelta) -> str:
+    """Say a duration as a person would: "1 day", "3 hours", "90 seconds"."""
+    seconds = duration.total_seconds()
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size and seconds % size == 0:
+            count = int(seconds // size)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return f"{seconds:g} second{'' if seconds == 1 else 's'}"
+
+
+def _told(draft: Draft, delivery: Delivery, now: datetime) -> str:
+    became = str(delivery.status) if delivery.gone else f"{delivery.verdict} ({delivery.reason})"
+    return f"{draft.channel} {draft.template}: {became}, {delivery.at or now:%d %b %H:%M}"
