@@ -7,6 +7,7 @@ from cli.up import up
 app = typer.Typer(
     help="Customer journeys as durable Temporal workflows.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_show_locals=False,
 )
 app.command()(up)

@@ -43,8 +43,9 @@ _SETTINGS = {
     # Errors of statements quote personal data: who sent the statement gets them, the log does not.
     "log_min_messages": "log",
 }
-# Survives a kill of the server, as the operating system still writes; not a power cut.
-_HASTY_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# What is committed survives a kill of the server, as the operating system has it; not a power cut.
+# (With synchronous_commit off it would not: commits wait in the server's own memory.)
+_HASTY_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Postgres(Child):

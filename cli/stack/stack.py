@@ -197,8 +197,8 @@ class EmbeddedStack:
         """Return the API keys as the product takes them in."""
         return json.dumps(
             [
-                {"name": "backend", "scopes": ["write"], "token": self.write_key},
-                {"name": "operator", "scopes": ["operator"], "token": self.operator_key},
+                {"name": "backend", "scopes": ["ingest"], "token": self.write_key},
+                {"name": "operator", "scopes": ["operate", "read", "inbox"], "token": self.operator_key},
             ]
         )
 
