@@ -1,0 +1,169 @@
+"""SMS and WhatsApp by Twilio. Its library makes the calls, over our own client.
+
+The library's transports are not used: the asynchronous one ignores its time-out, sends again after
+a 5xx, and its errors have lost the headers (Retry-After).
+"""
+
+import logging
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
+from twilio.http.response import Response  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
+
+from channels.http import BaseUrl, exchange, json_object
+from channels.protocol import Receipt, Refused, Uncertain
+from domain.messages import Letter, SmsContent, WhatsAppContent
+
+OPTED_OUT = frozenset({"21610"})
+"""The customer said STOP to this sender, and Twilio keeps it."""
+
+DEAD_RECIPIENT = frozenset(
+    {
+        "21211",  # not a phone number
+        "21614",  # not a mobile number
+        "30005",  # unknown handset, or no longer in service
+        "30006",  # landline, or a carrier that cannot be reached
+        "63003",  # not on WhatsApp
+    }
+)
+"""Error codes (twilio.com/docs/api/errors) after which the number is not tried again."""
+
+SHORTEST_VALIDITY = timedelta(seconds=1)
+LONGEST_VALIDITY = timedelta(seconds=36_000)
+"""Bounds of Twilio's ValidityPeriod."""
+
+
+class TwilioSettings(BaseSettings):
+    """Environment variables ``TWILIO_…``; the senders are phone numbers in E.164."""
+
+    model_config = SettingsConfigDict(env_prefix="TWILIO_", env_ignore_empty=True, hide_input_in_errors=True)
+
+    account_sid: str
+    auth_token: SecretStr
+    sms_from: str
+    whatsapp_from: str
+    base_url: BaseUrl = "https://api.twilio.com"
+
+
+class Twilio:
+    """The account both channels send through."""
+
+    def __init__(self, settings: TwilioSettings, client: httpx.AsyncClient, public_url: str) -> None:
+        self.settings = settings
+        self._public_url = public_url.rstrip("/")
+        self._api = Client(
+            settings.account_sid,
+            settings.auth_token.get_secret_value(),
+            http_client=_Transport(client, settings.base_url),
+        )
+
+    async def create(self, letter: Letter, *, to: str, from_: str, text: str) -> Receipt:
+        """Send a text; see `ChannelPort.send` for the errors."""
+        message = await self._api.messages.create_async(
+            to=to,
+            from_=from_,
+            body=text,
+            status_callback=self._status_callback(letter.message_id),
+            **_validity(letter.valid_for),
+        )
+        return Receipt(provider_id=message.sid)
+
+    def _status_callback(self, message_id: UUID) -> str:
+        # Twilio signs the whole address, so our id cannot be forged.
+        return f"{self._public_url}/webhooks/twilio/status?mid={message_id}"
+
+
+class TwilioSms:
+    """SMS."""
+
+    provider = "twilio"
+
+    def __init__(self, twilio: Twilio) -> None:
+        self._twilio = twilio
+
+    async def send(self, letter: Letter) -> Receipt:
+        """See `ChannelPort.send`."""
+        assert isinstance(letter.content, SmsContent)
+        sender = self._twilio.settings.sms_from
+        return await self._twilio.create(letter, to=letter.recipient, from_=sender, text=letter.content.text)
+
+
+class TwilioWhatsApp:
+    """WhatsApp, free text: Twilio takes it within 24 hours of the customer's last message."""
+
+    provider = "twilio"
+
+    def __init__(self, twilio: Twilio) -> None:
+        self._twilio = twilio
+
+    async def send(self, letter: Letter) -> Receipt:
+        """See `ChannelPort.send`."""
+        assert isinstance(letter.content, WhatsAppContent)
+        buttons = [f"{number} — {button.title}" for number, button in enumerate(letter.content.buttons, 1)]
+        return await self._twilio.create(
+            letter,
+            to=_whatsapp(letter.recipient),
+            from_=_whatsapp(self._twilio.settings.whatsapp_from),
+            text="\n".join([letter.content.text, *buttons]),
+        )
+
+
+def failure(error_code: str | int | None) -> Refused:
+    """Return what a Twilio error code means, from an answer or from a status callback."""
+    code = str(error_code or "")
+    return Refused(
+        code if code.isdecimal() else "unknown",
+        recipient_is_dead=code in DEAD_RECIPIENT,
+        opted_out=code in OPTED_OUT,
+    )
+
+
+def _refusal(response: httpx.Response) -> Refused:
+    return failure(json_object(response).get("code") or f"{response.status_code}")
+
+
+def _validity(valid_for: timedelta | None) -> dict[str, int]:
+    if valid_for is None:
+        return {}
+    period = max(SHORTEST_VALIDITY, min(valid_for, LONGEST_VALIDITY))
+    return {"validity_period": int(period.total_seconds())}
+
+
+def _whatsapp(number: str) -> str:
+    return f"whatsapp:{number.removeprefix('whatsapp:')}"
+
+
+class _Transport(AsyncHttpClient):  # type: ignore[misc]
+    """Lets Twilio's resource classes speak through our client, to the configured address."""
+
+    def __init__(self, client: httpx.AsyncClient, base_url: str) -> None:
+        super().__init__(logging.getLogger("twilio"), True, None)
+        self._client = client
+        self._base_url = base_url
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        params: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+        auth: tuple[str, str] | None = None,
+        timeout: float | None = None,
+        allow_redirects: bool = False,
+    ) -> Response:
+        request = self._client.build_request(
+            method, self._base_url + urlsplit(url).path, params=params, data=data, headers=headers
+        )
+        basic = httpx.BasicAuth(*auth) if auth else None
+        response = await exchange(self._client, request, _refusal, auth=basic)
+        if not json_object(response):
+            raise Uncertain("unreadable_answer")
+        return Response(response.status_code, response.text, response.headers)
