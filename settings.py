@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     secret: SecretStr = Field(min_length=32)
     speed: float = Field(default=1.0, gt=0, le=10_000_000)
     config: Path = PROJECT / "journeys.toml"
+    metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=9090, ge=1, le=65535)
     ui_url: AnyHttpUrl | None = None
     log_level: str = "INFO"
@@ -109,5 +110,6 @@ def _wrong(error: ValidationError) -> str:
     """Say what is wrong without repeating a value, which may be a secret."""
     names = {"public_url": "JOURNEYS_PUBLIC_URL", "secret": "JOURNEYS_SECRET", "speed": "JOURNEYS_SPEED"}
     return "; ".join(
-        f"{names.get(str(e['loc'][0]), '.'.join(map(str, e['loc'])))}: {e['msg']}" for e in error.errors(include_input=False)
+        f"{names.get(str(e['loc'][0]), '.'.join(map(str, e['loc'])))}: {e['msg']}"
+        for e in error.errors(include_input=False)
     )

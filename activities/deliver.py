@@ -120,7 +120,9 @@ class Deliver:
             # An attempt died between its claim and its record: it may have left.
             status = await messages.settle(connection, message, row.attempt, Status.UNKNOWN, reason="interrupted")
         if status is Status.FAILED:
-            return Delivery(verdict=Verdict.FAILED, message=message, status=status, reason=row.reason, at=row.journey_at)
+            return Delivery(
+                verdict=Verdict.FAILED, message=message, status=status, reason=row.reason, at=row.journey_at
+            )
         if status is not Status.SKIPPED and RANK[status] >= RANK[Status.UNKNOWN]:
             return Delivery(verdict=Verdict.GONE, message=message, status=status, reason=row.reason, at=row.journey_at)
         return None
@@ -150,9 +152,7 @@ class Deliver:
             )
         )
         if isinstance(decision, Delay):
-            return Delivery(
-                verdict=Verdict.NOT_YET, message=message, reason=decision.reason, not_before=decision.until
-            )
+            return Delivery(verdict=Verdict.NOT_YET, message=message, reason=decision.reason, not_before=decision.until)
         if isinstance(decision, Drop) or recipient is None:
             reason = decision.reason if isinstance(decision, Drop) else "no_address"
             return await self._skip(connection, message, addressee, request, reason, now)
@@ -265,7 +265,9 @@ class Deliver:
             # A callback knows better than the missing answer.
             return Delivery(verdict=Verdict.GONE, message=claimed.letter.message_id, status=status, at=claimed.at)
         raise ApplicationError(
-            f"not processed: {error.code}", type="NotProcessed", next_retry_delay=error.retry_after or _pause(claimed.attempt)
+            f"not processed: {error.code}",
+            type="NotProcessed",
+            next_retry_delay=error.retry_after or _pause(claimed.attempt),
         )
 
     async def _take_back(self, claimed: _Claimed, reason: str = "claimed too long ago") -> Status:

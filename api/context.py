@@ -36,6 +36,13 @@ class Context:
     default_locale: str
     _recognised: dict[bytes, tuple[float, Key]] = field(default_factory=dict)
 
+    def run_url(self, workflow_id: str) -> str | None:
+        """Address of a run in the Temporal UI, where it is known."""
+        if self.settings.ui_url is None:
+            return None
+        base = str(self.settings.ui_url).rstrip("/")
+        return f"{base}/namespaces/{self.temporal.namespace}/workflows/{workflow_id}"
+
     async def recognise(self, token: str) -> Key | None:
         """Return the key of a token. A key that was just recognised costs no query."""
         hashed, now = keys.hash_of(token), time.monotonic()

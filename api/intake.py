@@ -111,7 +111,10 @@ async def accept(
                 fresh.append((index, call, customer, ended))
         kept = await events.keep(
             connection,
-            [_event(catalog, people.current(customer), source, call, received_at, ended) for _, call, customer, ended in fresh],
+            [
+                _event(catalog, people.current(customer), source, call, received_at, ended)
+                for _, call, customer, ended in fresh
+            ],
         )
         facts = []
         for index, call, customer, ended in fresh:
@@ -127,9 +130,7 @@ async def accept(
         return [answer for answer in answers if answer is not None]
 
 
-async def _meet(
-    connection: Connection, tombstones: Tombstones, calls: Sequence[Call]
-) -> tuple[_People, set[Identity]]:
+async def _meet(connection: Connection, tombstones: Tombstones, calls: Sequence[Call]) -> tuple[_People, set[Identity]]:
     """Find and lock everybody the calls are about."""
     identities = {identity for call in calls for identity in _identities(call)}
     found = await customers.find(connection, identities)
@@ -248,7 +249,9 @@ async def _decide(connection: Connection, catalog: Catalog, facts: Sequence[tupl
         concerned = [
             stay.id
             for stay in stays
-            if stay.customer == customer and stay.trigger_event < event and concerns(stay, declaration, role, rule, call)
+            if stay.customer == customer
+            and stay.trigger_event < event
+            and concerns(stay, declaration, role, rule, call)
         ]
         if not concerned:
             continue

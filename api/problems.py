@@ -29,7 +29,9 @@ class ProblemDetails(BaseModel):
     title: str = Field(examples=["Bad Request"])
     status: int = Field(examples=[400])
     code: str = Field(description="Stable name of the problem, for programs.", examples=["invalid_event"])
-    message: str = Field(description="What is wrong, for people.", examples=["messageId: must be a text that is not empty"])
+    message: str = Field(
+        description="What is wrong, for people.", examples=["messageId: must be a text that is not empty"]
+    )
     errors: list[FieldError] = []
 
 
@@ -119,7 +121,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         errors = [
-            FieldError(field=".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), rule=e["msg"]) for e in error.errors()
+            FieldError(field=".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), rule=e["msg"])
+            for e in error.errors()
         ]
         message = "; ".join(f"{each.field}: {each.rule}" for each in errors)
         return _answer(Problem(422, "invalid_request", message, errors))

@@ -43,7 +43,12 @@ class Invalid(Exception):
 
 
 def read_call(
-    raw: object, received_at: datetime, *, type: str | None = None, sent_at: object = None, defaults: Mapping[str, Any] | None = None
+    raw: object,
+    received_at: datetime,
+    *,
+    type: str | None = None,
+    sent_at: object = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> Call:
     """Read one call.
 
@@ -174,7 +179,8 @@ def _profile(traits: dict[str, Any], context: Mapping[str, Any]) -> Profile:
     return Profile(
         email=_email(traits.get("email")),
         phone=_phone(traits.get("phone")),
-        time_zone=_zone(traits.get("timezone"), "traits.timezone") or _zone(context.get("timezone"), "context.timezone"),
+        time_zone=_zone(traits.get("timezone"), "traits.timezone")
+        or _zone(context.get("timezone"), "context.timezone"),
         locale=_locale(traits.get("locale"), "traits.locale") or _locale(context.get("locale"), "context.locale"),
         traits={name: value for name, value in traits.items() if name not in named},
     )

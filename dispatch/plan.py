@@ -116,7 +116,9 @@ class _Planner:
         try:
             return model.model_validate(plan.event.properties)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in error.errors(include_input=False))
+            wrong = "; ".join(
+                f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in error.errors(include_input=False)
+            )
             plan.parked = f"does not fit its declaration {model.__name__}: {wrong}"
             return None
 
@@ -200,9 +202,7 @@ class _Planner:
         plan.actions.append(StartRun(declaration, workflow_id, start))
         plan.notes.append(f"started {workflow_id}")
 
-    async def _obstacle(
-        self, declaration: Declaration, rule: Rule, event: KeptEvent, key: str | None
-    ) -> str | None:
+    async def _obstacle(self, declaration: Declaration, rule: Rule, event: KeptEvent, key: str | None) -> str | None:
         """Why an event does not start a journey, if it does not."""
         if key is None:
             return f"no property {declaration.key}, starts nothing"
@@ -238,5 +238,3 @@ class _Planner:
 def summarise(plans: Sequence[Plan]) -> dict[int, str | None]:
     """Return the note of each event that was dispatched."""
     return {plan.event.id: "; ".join(plan.notes) or None for plan in plans}
-
-

@@ -158,7 +158,9 @@ async def merge(connection: Connection, loser: int, winner: int) -> list[int]:
     for table in ("identities", "devices", "enrolments", "messages"):
         await connection.execute(f"update {table} set customer_id = $2 where customer_id = $1", loser, winner)
     await renumber(
-        connection, "select id from events where customer_id = $1 and dispatched_at is null and parked_at is null", loser
+        connection,
+        "select id from events where customer_id = $1 and dispatched_at is null and parked_at is null",
+        loser,
     )
     await connection.execute("update events set customer_id = $2 where customer_id = $1", loser, winner)
     await connection.execute(
@@ -207,3 +209,13 @@ async def clock_of(connection: Connection, customer: int) -> Clock:
     )
     assert row is not None
     return Clock(origin=row["origin"], speed=row["speed"])
+
+
+async def any_identity(connection: Connection, customer: int) -> dict[str, str]:
+    """Return one identity of a customer as a call names it, a user id if there is one."""
+    row = await connection.fetchrow(
+        "select kind, value from identities where customer_id = $1 order by kind desc limit 1", customer
+    )
+    if row is None:
+        return {}
+    return {"userId" if row["kind"] == "user" else "anonymousId": row["value"]}

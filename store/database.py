@@ -25,8 +25,6 @@ async def open_pool(url: str, *, size: int = 10) -> Pool:
     Raises:
         OSError, asyncpg.PostgresError: The database cannot be reached or refuses us.
     """
-    pool = await asyncpg.create_pool(
-        url, min_size=1, max_size=size, init=_prepare, command_timeout=15, timeout=5
-    )
+    pool = await asyncpg.create_pool(url, min_size=1, max_size=size, init=_prepare, command_timeout=15, timeout=5)
     assert pool is not None
     return pool

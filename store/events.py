@@ -1,10 +1,13 @@
 """Events: kept when accepted, marked when dispatched, parked when they never can be."""
 
+import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from store import customers
 from store.database import Connection
 
 CHANNEL = "events"
@@ -107,7 +110,13 @@ async def undispatched(connection: Connection, customer: int) -> list[KeptEvent]
     )
     return [
         KeptEvent(
-            row["id"], row["customer_id"], row["type"], row["name"], row["properties"], row["timestamp"], row["received_at"]
+            row["id"],
+            row["customer_id"],
+            row["type"],
+            row["name"],
+            row["properties"],
+            row["timestamp"],
+            row["received_at"],
         )
         for row in rows
     ]
@@ -141,3 +150,39 @@ async def mark_dispatched(connection: Connection, notes: dict[int, str | None]) 
 async def park(connection: Connection, event: int, reason: str) -> None:
     """Set an event aside that can never be dispatched as it is; its customer's others go on."""
     await connection.execute("update events set parked_at = now(), note = $2 where id = $1", event, reason)
+
+
+async def unpark(connection: Connection, event: int) -> bool:
+    """Give a parked event a new place at the end of its customer's order; False if it is not parked."""
+    async with connection.transaction():
+        customer = await connection.fetchval(
+            "select customer_id from events where id = $1 and parked_at is not null", event
+        )
+        if customer is None:
+            return False
+        await customers.lock(connection, [customer])
+        await connection.execute("update events set parked_at = null, note = null where id = $1", event)
+        await customers.renumber(connection, "select id from events where id = $1", event)
+        await wake_dispatch(connection, [customer])
+        return True
+
+
+async def outcome_of(connection: Connection, event: int, *, within: float) -> str | None:
+    """Wait until dispatch has dealt with an event.
+
+    Args:
+        within: Wall seconds.
+
+    Returns:
+        What came of it ("" if there is nothing to say); None if dispatch has not got to it in time.
+    """
+    deadline = time.monotonic() + within
+    while True:
+        row = await connection.fetchrow(
+            "select note from events where id = $1 and coalesce(dispatched_at, parked_at) is not null", event
+        )
+        if row is not None:
+            return row["note"] or ""
+        if time.monotonic() > deadline:
+            return None
+        await asyncio.sleep(0.02)

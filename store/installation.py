@@ -34,3 +34,14 @@ async def begin(connection: Connection, speed: float) -> Clock:
             f"it cannot change to {speed:g} until they are out"
         )
     return Clock(origin=row["origin"], speed=row["speed"])
+
+
+async def closed_runs_seen(connection: Connection) -> datetime | None:
+    """Return when (wall) runs closed from outside were last looked for."""
+    seen: datetime | None = await connection.fetchval("select closed_runs_seen from installation")
+    return seen
+
+
+async def saw_closed_runs(connection: Connection, at: datetime) -> None:
+    """Record that runs closed from outside were looked for."""
+    await connection.execute("update installation set closed_runs_seen = $1", at)

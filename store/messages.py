@@ -105,7 +105,10 @@ async def suppress(connection: Connection, channel: str, recipient: str, reason:
 async def lift_suppression(connection: Connection, channel: str, recipient: str, reason: str) -> None:
     """Undo one kind of suppression, as START undoes STOP."""
     await connection.execute(
-        "delete from suppressions where channel = $1 and recipient = lower($2) and reason = $3", channel, recipient, reason
+        "delete from suppressions where channel = $1 and recipient = lower($2) and reason = $3",
+        channel,
+        recipient,
+        reason,
     )
 
 

@@ -1,12 +1,32 @@
-"""The explicit list of all journeys that ship; a deployment enables packs or single ones."""
+"""The explicit list of all journeys that ship, and those a deployment enables."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from workflows.car_credit.abandoned_application import AbandonedApplication
 from workflows.car_credit.refused_by_bank import RefusedByBank
+from workflows.declaration import DeclarationError
 from workflows.journey import Journey
 
 JOURNEYS: tuple[type[Journey[Any]], ...] = (
     AbandonedApplication,
     RefusedByBank,
 )
+
+
+def enabled(names: Iterable[str]) -> list[type[Journey[Any]]]:
+    """Return the journeys of some packs, and single ones by their own name.
+
+    Raises:
+        DeclarationError: No pack and no journey has that name.
+    """
+    wanted = set(names)
+    chosen = [journey for journey in JOURNEYS if wanted & {journey.__name__, _pack(journey)}]
+    unknown = wanted - {journey.__name__ for journey in JOURNEYS} - {_pack(journey) for journey in JOURNEYS}
+    if unknown:
+        raise DeclarationError(f"enabled: there is no pack or journey named {', '.join(sorted(unknown))}")
+    return chosen
+
+
+def _pack(journey: type[Journey[Any]]) -> str:
+    return journey.__module__.split(".")[-2]

@@ -299,7 +299,9 @@ class Journey(Generic[P]):
         """Return where the run stands: sent so far, waiting for what and until when, paused."""
         return {
             "sent": list(self._log),
-            "waiting": [{"for": wait.what, "until": wait.until.isoformat(), "policy": wait.policy} for wait in self._waits],
+            "waiting": [
+                {"for": wait.what, "until": wait.until.isoformat(), "policy": wait.policy} for wait in self._waits
+            ],
             "paused": self._paused,
             "outcome": self._departure.outcome if self._departure else None,
             "speed": self._start.clock.speed,
@@ -483,7 +485,9 @@ class Journey(Generic[P]):
         self._describe()
         try:
             await workflow.wait_condition(
-                lambda: wait.skipped or met(), timeout=duration, timeout_summary=f"waits for {what}, until {due:%d %b %H:%M} UTC"
+                lambda: wait.skipped or met(),
+                timeout=duration,
+                timeout_summary=f"waits for {what}, until {due:%d %b %H:%M} UTC",
             )
         except TimeoutError:
             pass
@@ -496,7 +500,10 @@ class Journey(Generic[P]):
         earlier = f"{len(self._log) - 10} earlier; " if len(self._log) > 10 else ""
         lines = [f"**Sent so far:** {earlier}{'; '.join(self._log[-10:]) or 'nothing'}"]
         if self._departure:
-            lines.append(f"**Over:** {self._departure.outcome}" + (f" by {self._departure.event}" if self._departure.event else ""))
+            lines.append(
+                f"**Over:** {self._departure.outcome}"
+                + (f" by {self._departure.event}" if self._departure.event else "")
+            )
         for wait in self._waits if not self._departure else ():
             by = " (contact policy)" if wait.policy else ""
             lines.append(f"**Waits for:** {wait.what}{by}, until {wait.until:%Y-%m-%d %H:%M:%S} UTC")
@@ -545,9 +552,11 @@ def journey(
         cls._restart_names = frozenset(event.event_name for event in as_events(restarts_on))
         cls._heard_names = frozenset(event.event_name for event in as_events(listens_to))
 
-        # Temporal wants the run method on the class itself, not on a parent.
-        async def run(self: Journey[Any], start: Start) -> str:
-            return await self._live()
+        # Temporal wants the run method on the class itself, not on a parent, and its parameters
+        # written exactly as those of __init__, where self has no annotation.
+        async def run(self, start: Start) -> str:  # type: ignore[no-untyped-def]
+            outcome: str = await self._live()
+            return outcome
 
         run.__qualname__ = f"{cls.__qualname__}.run"
         run.__module__ = cls.__module__

@@ -1,0 +1,94 @@
+"""The HTTP application."""
+
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+import logs
+import settings
+from api import customers, events, inbox, journeys, links, problems, webhooks
+from api.context import Context, Ctx
+from dispatch.temporal import connect, is_reachable
+from domain.links import Links
+from store import installation
+from store.customers import Tombstones
+from store.database import open_pool
+from workflows.catalog import Catalog
+from workflows.enabled import enabled
+from workflows.journey import Journey
+
+DESCRIPTION = """\
+Tell it what your customers do; it runs their journeys.
+
+Events speak Segment's tracking API (Basic authentication, the write key as user name). Everything
+else takes a bearer key with the scope of the operation. Errors are problem details (RFC 9457).
+"""
+
+
+def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI:
+    """Build the application from the environment.
+
+    Args:
+        workflows: The journeys to know; those the deployment enables if None.
+
+    Raises:
+        ConfigurationError: Something is missing or wrong.
+        DeclarationError: A journey is declared wrongly.
+    """
+    configuration = settings.load()
+    logs.configure(configuration.log_level)
+    deployment = configuration.deployment()
+    catalog = Catalog.of(workflows or enabled(deployment.enabled), deployment.parameters)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        secret = configuration.secret.get_secret_value().encode()
+        async with await open_pool(configuration.database_url, size=20) as pool:
+            async with pool.acquire() as connection:
+                await installation.begin(connection, configuration.speed)
+            app.state.context = Context(
+                settings=configuration,
+                pool=pool,
+                catalog=catalog,
+                temporal=await connect(lazy=True),
+                links=Links(configuration.base, secret),
+                tombstones=Tombstones(secret),
+                default_locale=deployment.default_locale,
+            )
+            yield
+
+    app = FastAPI(title="Journeys", version="1", description=DESCRIPTION, lifespan=lifespan)
+    problems.install(app)
+    for room in (events, journeys, customers, inbox, webhooks, links):
+        app.include_router(room.router)
+    _add_operations(app)
+    return app
+
+
+def _add_operations(app: FastAPI) -> None:
+    @app.get("/healthz", tags=["operations"])
+    async def healthz() -> dict[str, str]:
+        """The process is alive."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["operations"], responses={503: {"description": "PostgreSQL does not answer."}})
+    async def readyz(ctx: Ctx) -> JSONResponse:
+        """Events can be accepted: PostgreSQL answers. Temporal may be away, events wait for it."""
+        try:
+            async with ctx.pool.acquire(timeout=2) as connection:
+                await connection.fetchval("select 1", timeout=2)
+            database = True
+        except Exception:
+            database = False
+        temporal = await is_reachable(ctx.temporal)
+        body = {"postgresql": "ok" if database else "away", "temporal": "ok" if temporal else "away"}
+        return JSONResponse(body, 200 if database else 503)
+
+    @app.get("/metrics", tags=["operations"], response_class=Response)
+    async def metrics() -> Response:
+        """Prometheus metrics of this process."""
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

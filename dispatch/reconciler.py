@@ -1,0 +1,80 @@
+"""The reconciler: notices runs that were cancelled, terminated or timed out from outside, and runs that are stuck."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import structlog
+from prometheus_client import Gauge
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.service import RPCError
+
+from domain.enrolments import Outcome
+from store import enrolments, installation
+from store.database import Pool
+
+LOOK_EVERY = timedelta(seconds=5)
+
+OVERLAP = timedelta(minutes=10)
+"""Visibility is slow by design: each look goes back this much further than the last one came."""
+
+log = structlog.get_logger()
+
+STUCK = Gauge("journeys_stuck_runs", "Runs whose steps fail again and again; they wait for a release that mends them.")
+
+_OUTCOMES = {
+    WorkflowExecutionStatus.CANCELED: Outcome.CANCELLED,
+    WorkflowExecutionStatus.TERMINATED: Outcome.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT: Outcome.TIMED_OUT,
+    WorkflowExecutionStatus.FAILED: Outcome.FAILED,
+}
+
+STUCK_QUERY = "JourneyName IS NOT NULL AND ExecutionStatus = 'Running' AND TemporalReportedProblems IS NOT NULL"
+
+
+async def reconcile(pool: Pool, client: Client) -> int:
+    """Close the enrolments whose runs were closed from outside since the last look.
+
+    Returns:
+        How many were closed.
+    """
+    async with pool.acquire() as connection:
+        since = await installation.closed_runs_seen(connection)
+    looked_at = datetime.now(UTC)
+    query = "JourneyName IS NOT NULL AND ExecutionStatus IN ('Canceled', 'Terminated', 'TimedOut', 'Failed')"
+    if since:
+        query += f" AND CloseTime > '{(since - OVERLAP).isoformat()}'"
+    closed = 0
+    async for run in client.list_workflows(query):
+        outcome = _OUTCOMES[run.status] if run.status else Outcome.FAILED
+        async with pool.acquire() as connection:
+            if await enrolments.record_closed_run(connection, run.id, outcome):
+                closed += 1
+                log.warning("a run was closed from outside", run=run.id, outcome=outcome)
+    async with pool.acquire() as connection:
+        await installation.saw_closed_runs(connection, looked_at)
+    return closed
+
+
+@contextlib.asynccontextmanager
+async def reconciling(pool: Pool, client: Client) -> AsyncIterator[None]:
+    """Look every few seconds while the context is open."""
+
+    async def look() -> None:
+        while True:
+            try:
+                await reconcile(pool, client)
+                STUCK.set((await client.count_workflows(STUCK_QUERY)).count)
+            except (RPCError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                log.warning("cannot reconcile now", error=type(error).__name__)
+            await asyncio.sleep(LOOK_EVERY.total_seconds())
+
+    looking = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        looking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await looking

@@ -1,0 +1,122 @@
+"""What operators look at: enrolments, parked events, how far dispatch is behind."""
+
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+
+from store.database import Connection
+
+_ENROLMENT = """
+    select e.id, e.journey, e.key, e.workflow_id, e.customer_id, e.enrolled_at, e.created_at, e.outcome, e.ended_at,
+           (select value from identities i where i.customer_id = e.customer_id and kind = 'user' limit 1) as user_id
+    from enrolments e
+"""
+
+
+async def enrolment(connection: Connection, number: int) -> asyncpg.Record | None:
+    """Return one enrolment."""
+    return await connection.fetchrow(f"{_ENROLMENT} where e.id = $1", number)
+
+
+async def enrolments(
+    connection: Connection,
+    *,
+    journey: str | None,
+    outcome: str | None,
+    running: bool | None,
+    before: int | None,
+    limit: int,
+) -> list[asyncpg.Record]:
+    """Return enrolments, the newest first."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        f"""
+        {_ENROLMENT}
+        where ($1::text is null or e.journey = $1) and ($2::text is null or e.outcome = $2)
+          and ($3::bool is null or (e.ended_at is null) = $3) and ($4::bigint is null or e.id < $4)
+        order by e.id desc limit $5
+        """,
+        journey,
+        outcome,
+        running,
+        before,
+        limit,
+    )
+    return rows
+
+
+async def messages_of(connection: Connection, enrolment: int) -> list[asyncpg.Record]:
+    """Return the messages of an enrolment, in the order they were decided about; without addresses or texts."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select id, channel, template, template_version, locale, message_class, status, reason, attempt, journey_at,
+               created_at, delivered_at, read_at, clicked_at, replied_at, failed_at
+        from messages where enrolment_id = $1 order by created_at, id
+        """,
+        enrolment,
+    )
+    return rows
+
+
+async def journeys(connection: Connection) -> dict[str, dict[str, int]]:
+    """Return how many stays each journey has, by outcome; those under way under "running"."""
+    rows = await connection.fetch(
+        """
+        select journey, case when ended_at is null then 'running' else outcome end as state, count(*) as stays
+        from enrolments group by 1, 2
+        """
+    )
+    counted: dict[str, dict[str, int]] = {}
+    for row in rows:
+        counted.setdefault(row["journey"], {})[row["state"]] = row["stays"]
+    return counted
+
+
+async def dispatch_state(connection: Connection) -> dict[str, Any]:
+    """Return how many events wait for dispatch, since when, and how many are parked."""
+    row = await connection.fetchrow(
+        """
+        select count(*) filter (where parked_at is null) as waiting,
+               min(received_at) filter (where parked_at is null) as waiting_since,
+               count(*) filter (where parked_at is not null) as parked
+        from events where dispatched_at is null
+        """
+    )
+    assert row is not None
+    return dict(row)
+
+
+async def parked(connection: Connection, before: int | None, limit: int) -> list[asyncpg.Record]:
+    """Return parked events with their reason, the newest first."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select id, customer_id, name, source, message_id, received_at, parked_at, note as reason from events
+        where parked_at is not null and ($1::bigint is null or id < $1) order by id desc limit $2
+        """,
+        before,
+        limit,
+    )
+    return rows
+
+
+async def counts(connection: Connection, since: datetime) -> dict[str, Any]:
+    """Return what has happened since a wall time: events, enrolments, goals, messages by channel and status."""
+    row = await connection.fetchrow(
+        """
+        select (select count(*) from events where received_at >= $1 and source not like 'webhook:%') as events,
+               (select count(*) from enrolments where created_at >= $1) as enrolments,
+               (select count(*) from enrolments where created_at >= $1 and outcome = 'goal') as goals_reached,
+               (select count(*) from enrolments where created_at >= $1 and ended_at is null) as running,
+               (select count(*) from rejected_events where received_at >= $1) as rejected
+        """,
+        since,
+    )
+    assert row is not None
+    messages = await connection.fetch(
+        "select channel, status, count(*) as messages from messages where created_at >= $1 group by 1, 2 order by 1, 2",
+        since,
+    )
+    by_channel: dict[str, dict[str, int]] = {}
+    for each in messages:
+        by_channel.setdefault(each["channel"], {})[each["status"]] = each["messages"]
+    return {**dict(row), "messages": by_channel}

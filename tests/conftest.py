@@ -1,0 +1,41 @@
+"""The world the tests live in: real PostgreSQL, real Temporal with time skipping, providers over HTTP."""
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+import settings
+from cli.stack import EmbeddedStack, Part
+from tests.world import World, open_world
+
+TIME_SKIPPING = {
+    "frontend.WorkflowTimeSkippingEnabled": "true",
+    "history.timerProcessorMaxTimeShift": '"1ms"',
+}
+
+
+@pytest.fixture(scope="session")
+async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
+    """Everything but a worker: the tests run that in their own process."""
+    data: Path = tmp_path_factory.mktemp("stack")
+    parts = [Part.POSTGRES, Part.TEMPORAL, Part.SANDBOX, Part.API]
+    async with EmbeddedStack(data, parts=parts, durable=False, dynamic_config=TIME_SKIPPING) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+async def temporal(stack: EmbeddedStack) -> Client:
+    """A client of the stack's Temporal."""
+    return await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
+
+
+@pytest.fixture(scope="session")
+async def world(stack: EmbeddedStack, temporal: Client) -> AsyncIterator[World]:
+    """Customers, events and time, as a test speaks of them."""
+    os.environ.update(stack.environment)
+    async with open_world(stack, temporal, settings.load()) as world:
+        yield world

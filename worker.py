@@ -1,0 +1,160 @@
+"""One process of the workers: runs journeys and their activities, dispatches events, reconciles.
+
+``python worker.py``; SIGTERM drains: what is under way is finished within 30 seconds.
+"""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import AsyncIterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+import logs
+import settings
+from activities.deliver import Deliver
+from activities.outcomes import Outcomes
+from channels.registry import ChannelsNotConfigured, open_channels
+from dispatch.dispatcher import Dispatcher
+from dispatch.reconciler import reconciling
+from dispatch.runs import TASK_QUEUE
+from dispatch.temporal import connect
+from domain.links import Links
+from domain.messages import Channel
+from policy.contact import ContactPolicy
+from settings import PROJECT, ConfigurationError, Deployment, Settings
+from store import installation
+from store.database import Pool, open_pool
+from templates.renderer import Texts
+from workflows.catalog import Catalog
+from workflows.declaration import DeclarationError
+from workflows.enabled import enabled
+from workflows.journey import Journey
+
+DRAIN = timedelta(seconds=30)
+
+log = structlog.get_logger()
+
+# Shared with the sandbox's copies of journey files: they hold no state of a run, and importing them
+# anew for every run costs a third of its time.
+_RUNNER = SandboxedWorkflowRunner(
+    restrictions=SandboxRestrictions.default.with_passthrough_modules(
+        "domain", "workflows.journey", "workflows.declaration", "workflows.drafts", "typing_extensions"
+    )
+)
+
+
+def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: Outcomes) -> Worker:
+    """Put a worker together: every journey of the catalog, and the activities."""
+    return Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[declaration.workflow for declaration in catalog.journeys.values()],
+        activities=[deliver.deliver, outcomes.record_outcome],
+        workflow_runner=_RUNNER,
+        # Eager activities pass by the queue's limits and priorities.
+        disable_eager_activity_execution=True,
+        max_cached_workflows=2000,
+        max_concurrent_activities=50,
+        graceful_shutdown_timeout=DRAIN,
+    )
+
+
+@contextlib.asynccontextmanager
+async def delivering(
+    pool: Pool, catalog: Catalog, configuration: Settings, deployment: Deployment
+) -> AsyncIterator[Deliver]:
+    """Open the channels and texts `deliver` joins."""
+    texts = Texts.load(PROJECT / "templates")
+    async with open_channels(configuration.base) as channels:
+        yield Deliver(
+            pool=pool,
+            catalog=catalog,
+            channels=channels,
+            texts=texts,
+            policy=ContactPolicy({Channel(name): hours for name, hours in deployment.quiet_hours.items()}),
+            links=Links(configuration.base, configuration.secret.get_secret_value().encode()),
+            deployment=deployment,
+        )
+
+
+@contextlib.asynccontextmanager
+async def observable(host: str, port: int) -> AsyncIterator[None]:
+    """Serve `/metrics` and `/readyz` while the context is open: whoever gets an answer sees a worker at work."""
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    async def ready(_: Request) -> Response:
+        return Response("ok")
+
+    app = Starlette(routes=[Route("/metrics", metrics), Route("/readyz", ready)])
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", lifespan="off"))
+    # The process's own handlers stop it; uvicorn's would replace them.
+    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
+    serving = asyncio.create_task(server.serve())
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
+    """Work until SIGINT or SIGTERM.
+
+    Args:
+        workflows: The journeys to run; those the deployment enables if None.
+
+    Raises:
+        ConfigurationError: Something is missing or wrong.
+        DeclarationError: A journey is declared wrongly.
+    """
+    configuration = settings.load()
+    logs.configure(configuration.log_level)
+    deployment = configuration.deployment()
+    catalog = Catalog.of(workflows or enabled(deployment.enabled), deployment.parameters)
+    stopping = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    client = await connect()
+    async with (
+        await open_pool(configuration.database_url, size=40) as pool,
+        delivering(pool, catalog, configuration, deployment) as deliver,
+    ):
+        async with pool.acquire() as connection:
+            await installation.begin(connection, configuration.speed)
+        async with (
+            build_worker(client, catalog, deliver, Outcomes(pool)),
+            Dispatcher(pool, configuration.database_url, client, catalog).running(),
+            reconciling(pool, client),
+            observable(configuration.metrics_host, configuration.metrics_port),
+        ):
+            log.info("working", journeys=sorted(catalog.journeys))
+            await stopping.wait()
+            log.info("draining")
+    log.info("stopped")
+
+
+def main(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
+    """Run the process; what is missing is said in one line."""
+    try:
+        asyncio.run(work(workflows))
+    except (ConfigurationError, ChannelsNotConfigured, DeclarationError, installation.SpeedChanged) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()
