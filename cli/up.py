@@ -1,14 +1,16 @@
 """`journeys up`: the embedded stack, until Ctrl-C."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from cli import signals
-from cli.stack import EmbeddedStack, Ports, StackError
+
+if TYPE_CHECKING:
+    from cli.stack import EmbeddedStack
 
 
 def up(
@@ -34,6 +36,9 @@ def up(
     PostgreSQL, Temporal with its web interface, a sandbox that plays the providers, the API and the
     workers, all on 127.0.0.1. The next start goes on with the same data.
     """
+    # Not at the top: production images have the `journeys` command without the embedded wheels.
+    from cli.stack import EmbeddedStack, Ports, StackError
+
     console = Console()
     stack = EmbeddedStack(
         data_dir,
@@ -50,7 +55,7 @@ def up(
         raise typer.Exit(1) from None
 
 
-async def _stay(stack: EmbeddedStack, console: Console) -> None:
+async def _stay(stack: "EmbeddedStack", console: Console) -> None:
     """Run the stack until a part of it dies.
 
     Raises:
@@ -63,7 +68,7 @@ async def _stay(stack: EmbeddedStack, console: Console) -> None:
         raise await stack.failure()
 
 
-def _addresses(stack: EmbeddedStack) -> Table:
+def _addresses(stack: "EmbeddedStack") -> Table:
     table = Table(show_header=False, box=None, padding=(0, 2))
     table.add_column(style="bold")
     table.add_column(overflow="fold")
