@@ -1,0 +1,554 @@
+"""Twilio: SMS and WhatsApp messages, their status callbacks, and what people write back.
+
+Shapes and codes: twilio.com/docs/messaging/api/message-resource, twilio.com/docs/api/errors,
+magic numbers: twilio.com/docs/iam/test-credentials.
+"""
+
+import base64
+import hmac
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+from sandbox.callbacks import Step
+from sandbox.faults import ProviderError
+from sandbox.ledger import Entry, NewEntry
+from sandbox.people import Person
+from sandbox.sms_segments import segments
+from sandbox.whatsapp_templates import StoredTemplate, WhatsAppTemplate
+from sandbox.world import TheWorld, World
+
+MessagingChannel = Literal["sms", "whatsapp"]
+
+_WHATSAPP = "whatsapp:"
+_LONGEST_BODY = 1600
+_NUMBER = re.compile(r"\+[1-9]\d{6,14}")
+_SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
+_STOP = {"stop", "stopall", "unsubscribe", "cancel", "end", "quit"}
+_START = {"start", "yes", "unstop"}
+_STOPPED = "You are unsubscribed and will get no more messages from this number. Reply START to resubscribe."
+_STARTED = "You are subscribed to messages from this number again. Reply STOP to unsubscribe."
+
+_MAGIC_TO = {
+    "+15005550001": (21211, "Invalid 'To' Phone Number: {}"),
+    "+15005550002": (21612, "The 'To' phone number {} is not reachable with this 'From' number"),
+    "+15005550003": (21408, "Permission to send an SMS has not been enabled for the region of {}"),
+    "+15005550004": (21610, "Attempt to send to unsubscribed recipient {}"),
+    "+15005550009": (21614, "'To' number: {}, is not a mobile number"),
+}
+_MAGIC_FROM = {
+    "+15005550001": (21212, "Invalid 'From' Phone Number: {}"),
+    "+15005550007": (21606, "The 'From' phone number {} is not SMS-capable for your account"),
+    "+15005550008": (21611, "The 'From' phone number {} has exceeded its queue of messages"),
+}
+_FAILURES = {
+    30003: "Unreachable destination handset",
+    30004: "Message blocked",
+    30005: "Unknown destination handset",
+    30006: "Landline or unreachable carrier",
+    30007: "Message filtered",
+    30008: "Unknown error",
+    63016: "Outside the allowed window, a template is needed",
+}
+
+
+def _refusal(status: int, code: int, message: str, retry_after: int | None = None) -> ProviderError:
+    return ProviderError(
+        JSONResponse(
+            {
+                "code": code,
+                "message": message,
+                "more_info": f"https://www.twilio.com/docs/errors/{code}",
+                "status": status,
+            },
+            status_code=status,
+            headers=None if retry_after is None else {"Retry-After": str(retry_after)},
+        )
+    )
+
+
+def _refuse(status: int, retry_after: int) -> ProviderError:
+    match status:
+        case 429:
+            return _refusal(429, 20429, "Too Many Requests", retry_after)
+        case 503:
+            return _refusal(503, 20503, "Service is temporarily unavailable", retry_after)
+        case _:
+            return _refusal(status, 20500, "An internal server error has occurred")
+
+
+def _bad(code: int, message: str) -> ProviderError:
+    return _refusal(400, code, message)
+
+
+async def _authenticate(request: Request, world: TheWorld) -> None:
+    """Basic auth with account and token; the account in the path, if any, must be the same."""
+    configuration = world.configuration
+    right = f"{configuration.twilio_account_sid}:{configuration.twilio_auth_token.get_secret_value()}"
+    expected = "Basic " + base64.b64encode(right.encode()).decode()
+    given = request.headers.get("Authorization", "")
+    account = request.path_params.get("account", configuration.twilio_account_sid)
+    if not hmac.compare_digest(given.encode(), expected.encode()) or account != configuration.twilio_account_sid:
+        raise _refusal(401, 20003, "Authenticate")
+
+
+router = APIRouter(dependencies=[Depends(_authenticate)], tags=["Twilio"])
+_MESSAGES = "/2010-04-01/Accounts/{account}/Messages"
+
+
+@router.post(_MESSAGES + ".json", status_code=201)
+async def create_message(request: Request, world: TheWorld) -> JSONResponse:
+    form = {name: str(value) for name, value in (await request.form()).items()}
+    new = _new_message(world, form)
+    async with world.faults.around("twilio", [new.address], request, _refuse):
+        entry = world.ledger.record(new)
+        world.callbacks.plan(entry, _fate(world, entry, world.people.at(entry.address)))
+        await world.callbacks.before_answer([entry])
+        created = _resource(world, entry)
+    return JSONResponse(created, status_code=201)
+
+
+@router.get(_MESSAGES + ".json")
+async def list_messages(request: Request, world: TheWorld) -> JSONResponse:
+    """Filters: To, From, DateSent, DateSent<, DateSent> (judged by when the message was made)."""
+    query = dict(request.query_params)
+    size = min(max(int(query.get("PageSize", 50)), 1), 1000)
+    number = int(query.get("Page", 0))
+    chosen = [
+        entry
+        for entry in world.ledger.of_provider("twilio")
+        if not entry.details.get("deleted") and _matches(world, entry, query)
+    ]
+    page = chosen[number * size : (number + 1) * size]
+    path = request.url.path
+
+    def uri(page_number: int) -> str:
+        return f"{path}?{urlencode(query | {'PageSize': size, 'Page': page_number})}"
+
+    more = len(chosen) > (number + 1) * size
+    return JSONResponse(
+        {
+            "messages": [_resource(world, entry) for entry in page],
+            "first_page_uri": uri(0),
+            "next_page_uri": uri(number + 1) if more else None,
+            "previous_page_uri": uri(number - 1) if number else None,
+            "uri": uri(number),
+            "page": number,
+            "page_size": size,
+            "start": number * size,
+            "end": number * size + max(len(page) - 1, 0),
+        }
+    )
+
+
+@router.get(_MESSAGES + "/{sid}.json")
+async def fetch_message(sid: str, request: Request, world: TheWorld) -> JSONResponse:
+    return JSONResponse(_resource(world, _message(world, sid, request)))
+
+
+@router.post(_MESSAGES + "/{sid}.json")
+async def redact_message(sid: str, request: Request, world: TheWorld) -> JSONResponse:
+    entry = _message(world, sid, request)
+    form = await request.form()
+    if form.get("Body") != "":
+        raise _bad(20001, "Only an empty Body is allowed: it redacts the message")
+    world.ledger.redact(entry.id)
+    return JSONResponse(_resource(world, world.ledger.get(entry.id)))
+
+
+@router.delete(_MESSAGES + "/{sid}.json", status_code=204)
+async def delete_message(sid: str, request: Request, world: TheWorld) -> Response:
+    entry = _message(world, sid, request)
+    world.ledger.redact(entry.id)
+    world.ledger.amend(entry.id, deleted=True)
+    return Response(status_code=204)
+
+
+@router.post("/v1/Content", status_code=201)
+async def create_content(request: Request, world: TheWorld) -> JSONResponse:
+    try:
+        template = WhatsAppTemplate.model_validate_json(await request.body())
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise _bad(20001, f"Invalid content: {place}: {error.errors()[0]['msg']}") from None
+    return JSONResponse(_content(world, world.templates.add(template)), status_code=201)
+
+
+@router.get("/v1/Content")
+async def list_contents(request: Request, world: TheWorld) -> JSONResponse:
+    contents = [_content(world, template) for template in world.templates.all()]
+    url = str(request.url)
+    return JSONResponse(
+        {
+            "contents": contents,
+            "meta": {
+                "page": 0,
+                "page_size": max(50, len(contents)),
+                "first_page_url": url,
+                "previous_page_url": None,
+                "next_page_url": None,
+                "url": url,
+                "key": "contents",
+            },
+        }
+    )
+
+
+@router.get("/v1/Content/{sid}")
+async def fetch_content(sid: str, request: Request, world: TheWorld) -> JSONResponse:
+    template = world.templates.get(sid)
+    if template is None:
+        raise _not_found(request)
+    return JSONResponse(_content(world, template))
+
+
+def write_back(
+    world: World,
+    person: str,
+    to: str,
+    text: str,
+    channel: MessagingChannel,
+    *,
+    replied_to: str | None = None,
+    payload: str | None = None,
+) -> Entry:
+    """A person writes to one of the senders: the product's inbound webhook is called.
+
+    STOP, and what Twilio takes for it, blocks the pair of numbers for SMS; START lifts it.
+
+    Args:
+        person: the person's number, E.164.
+        to: the sender written to, E.164.
+        replied_to: the SID of the message answered to, which WhatsApp tells.
+        payload: the id of the quick-reply button pressed; `text` is then its title.
+    """
+    entry = world.ledger.record(
+        NewEntry(
+            provider="twilio",
+            channel=channel,
+            direction="inbound",
+            provider_id="SM" + secrets.token_hex(16),
+            address=person,
+            sender=to,
+            status="received",
+            text=text,
+            details={"payload": payload} if payload else {},
+        )
+    )
+    form = {
+        "MessageSid": entry.provider_id,
+        "SmsSid": entry.provider_id,
+        "SmsMessageSid": entry.provider_id,
+        "AccountSid": world.configuration.twilio_account_sid,
+        "ApiVersion": "2010-04-01",
+        "From": _wire(person, channel),
+        "To": _wire(to, channel),
+        "Body": text,
+        "NumMedia": "0",
+        "NumSegments": str(segments(text)),
+        "SmsStatus": "received",
+    }
+    if channel == "whatsapp":
+        form |= {
+            "ProfileName": world.people.at(person).title,
+            "WaId": person.removeprefix("+"),
+            "MessageType": "button" if payload else "text",
+            "ChannelMetadata": json.dumps({"type": "whatsapp", "data": {}}),
+        }
+        if replied_to:
+            form |= {
+                "OriginalRepliedMessageSid": replied_to,
+                "OriginalRepliedMessageSender": _wire(to, channel),
+            }
+        if payload:
+            form |= {"ButtonText": text, "ButtonPayload": payload}
+    world.callbacks.plan(entry, [Step("twilio", world.product("/webhooks/twilio/inbound"), form)])
+    if channel == "sms":
+        _mind_keywords(world, entry)
+    return entry
+
+
+def read_callback(world: World, entry: Entry) -> Step:
+    """What Twilio posts when a WhatsApp message has been read."""
+    return _status_step(world, entry, "read", 0.0)
+
+
+def _mind_keywords(world: World, entry: Entry) -> None:
+    word = entry.text.strip().lower()
+    if word in _STOP:
+        world.people.block("twilio", entry.address, entry.sender, "STOP")
+        confirmation = _STOPPED
+    elif word in _START and world.people.blocked("twilio", entry.address, entry.sender):
+        world.people.unblock("twilio", entry.address, entry.sender)
+        confirmation = _STARTED
+    else:
+        return
+    world.ledger.record(
+        NewEntry(
+            provider="twilio",
+            channel="sms",
+            direction="automatic",
+            provider_id="SM" + secrets.token_hex(16),
+            address=entry.address,
+            sender=entry.sender,
+            status="delivered",
+            text=confirmation,
+        )
+    )
+
+
+def _new_message(world: World, form: Mapping[str, str]) -> NewEntry:
+    """Judge the form as Twilio does, the first fault refuses it."""
+    to, sender = form.get("To", ""), form.get("From", "")
+    service = form.get("MessagingServiceSid")
+    if not to:
+        raise _bad(21604, "A 'To' phone number is required.")
+    if not sender and not service:
+        raise _bad(21603, "A 'From' phone number is required.")
+    channel: MessagingChannel = "whatsapp" if to.startswith(_WHATSAPP) else "sms"
+    if sender and sender.startswith(_WHATSAPP) != (channel == "whatsapp"):
+        raise _bad(21910, "Invalid From and To pair. From and To should be of the same channel")
+    number, from_number = to.removeprefix(_WHATSAPP), sender.removeprefix(_WHATSAPP)
+    _judge_numbers(world, number, from_number or str(service), bool(sender), channel)
+    variables = _variables(form.get("ContentVariables", ""))
+    content_sid = form.get("ContentSid")
+    text, buttons = _text(world, form.get("Body", ""), content_sid, variables)
+    callback = form.get("StatusCallback")
+    if callback and urlsplit(callback).scheme not in ("http", "https"):
+        raise _bad(21609, f"The StatusCallback URL {callback} is not a valid URL.")
+    _judge_validity(form.get("ValidityPeriod"))
+    query = parse_qs(urlsplit(callback or "").query)
+    return NewEntry(
+        provider="twilio",
+        channel=channel,
+        provider_id="SM" + secrets.token_hex(16),
+        message_id=query.get("mid", [None])[0],
+        address=number,
+        sender=from_number or str(service),
+        status="accepted" if service else "queued",
+        text=text,
+        details={
+            "status_callback": callback,
+            "messaging_service_sid": service,
+            "content_sid": content_sid,
+            "content_variables": variables,
+            "buttons": buttons,
+            "error_code": _error_to_come(world.people.at(number)),
+        },
+    )
+
+
+def _judge_numbers(world: World, number: str, sender: str, sender_is_number: bool, channel: MessagingChannel) -> None:
+    if not _NUMBER.fullmatch(number):
+        raise _bad(21211, f"Invalid 'To' Phone Number: {number}")
+    if sender_is_number and not _SENDER.fullmatch(sender):
+        raise _bad(
+            21212,
+            f"The 'From' number {sender} is not a valid phone number, shortcode, or alphanumeric sender ID.",
+        )
+    for magic, value in ((_MAGIC_TO, number), (_MAGIC_FROM, sender)):
+        if value in magic:
+            code, message = magic[value]
+            raise _bad(code, message.format(value))
+    if channel == "sms" and world.people.blocked("twilio", number, sender):
+        raise _bad(21610, "Attempt to send to unsubscribed recipient")
+
+
+def _variables(given: str) -> dict[str, str]:
+    if not given:
+        return {}
+    try:
+        variables = json.loads(given)
+    except json.JSONDecodeError:
+        variables = None
+    if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
+        raise _bad(21656, "The ContentVariables Parameter is invalid")
+    return variables
+
+
+def _text(
+    world: World, body: str, content_sid: str | None, variables: dict[str, str]
+) -> tuple[str, list[dict[str, str]]]:
+    """What the person reads, and the buttons below it."""
+    if content_sid:
+        if not re.fullmatch(r"HX[0-9a-f]{32}", content_sid):
+            raise _bad(21655, "The ContentSid Parameter is invalid")
+        template = world.templates.get(content_sid)
+        if template:
+            return template.text(variables), template.buttons(variables)
+        # Made in Twilio's console and so unknown here: its variables are all there is to show.
+        return "\n".join(variables.values()), []
+    if not body:
+        raise _bad(21602, "Message body is required.")
+    if len(body) > _LONGEST_BODY:
+        raise _bad(21617, "The concatenated message body exceeds the 1600 character limit")
+    return body, []
+
+
+def _judge_validity(given: str | None) -> None:
+    if given is not None and not (given.isdecimal() and 1 <= int(given) <= 36000):
+        raise _bad(90007, "Invalid validity period value")
+
+
+def _error_to_come(person: Person) -> int | None:
+    match person.delivery:
+        case "undelivered":
+            return person.error_code or 30003
+        case "failed":
+            return person.error_code or 30006
+        case _:
+            return None
+
+
+def _fate(world: World, entry: Entry, person: Person) -> list[Step]:
+    """What becomes of a message, in realistic time."""
+
+    def step(status: str, after: float) -> Step:
+        return _status_step(world, entry, status, after)
+
+    match person.delivery:
+        case "never":
+            return []
+        case "undelivered":
+            return [step("queued", 0.1), step("sent", 0.6), step("undelivered", 2.5)]
+        case "failed":
+            return [step("queued", 0.1), step("failed", 0.6)]
+        case _:
+            return [step("queued", 0.1), step("sent", 0.6), step("delivered", 2.5)]
+
+
+def _status_step(world: World, entry: Entry, status: str, after: float) -> Step:
+    form = {
+        "MessageSid": entry.provider_id,
+        "MessageStatus": status,
+        "SmsSid": entry.provider_id,
+        "SmsStatus": status,
+        "AccountSid": world.configuration.twilio_account_sid,
+        "ApiVersion": "2010-04-01",
+        "From": _wire(entry.sender, entry.channel),
+        "To": _wire(entry.address, entry.channel),
+    }
+    if entry.details["messaging_service_sid"]:
+        form["MessagingServiceSid"] = entry.details["messaging_service_sid"]
+    error = entry.details["error_code"]
+    if error and status in ("undelivered", "failed"):
+        form |= {"ErrorCode": str(error), "ErrorMessage": _FAILURES.get(error, "Unknown error")}
+    if entry.channel == "whatsapp":
+        form["ChannelPrefix"] = "whatsapp"
+        form["ChannelToAddress"] = form["To"]
+        if status == "read":
+            form["EventType"] = "READ"
+    return Step("twilio", entry.details["status_callback"], form, status, after)
+
+
+def _resource(world: World, entry: Entry) -> dict[str, Any]:
+    account = world.configuration.twilio_account_sid
+    uri = f"/2010-04-01/Accounts/{account}/Messages/{entry.provider_id}"
+    service = entry.details.get("messaging_service_sid")
+    sent = next((step.at for step in entry.statuses if step.status == "sent"), None)
+    failed = entry.status in ("undelivered", "failed")
+    error = entry.details["error_code"] if failed else None
+    ours, theirs = _wire(entry.sender, entry.channel), _wire(entry.address, entry.channel)
+    inbound = entry.direction == "inbound"
+    unknown_yet = service is not None and entry.status == "accepted"
+    return {
+        "account_sid": account,
+        "api_version": "2010-04-01",
+        "body": entry.text,
+        "date_created": format_datetime(entry.at),
+        "date_sent": format_datetime(sent) if sent else None,
+        "date_updated": format_datetime(entry.statuses[-1].at),
+        "direction": {
+            "outbound": "outbound-api",
+            "inbound": "inbound",
+            "automatic": "outbound-reply",
+        }[entry.direction],
+        "error_code": error,
+        "error_message": _FAILURES.get(error, "Unknown error") if error else None,
+        "from": theirs if inbound else None if unknown_yet else ours,
+        "messaging_service_sid": service,
+        "num_media": "0",
+        "num_segments": "0" if unknown_yet else str(segments(entry.text)),
+        "price": None,
+        "price_unit": "USD",
+        "sid": entry.provider_id,
+        "status": entry.status,
+        "subresource_uris": {"media": f"{uri}/Media.json"},
+        "to": ours if inbound else theirs,
+        "uri": f"{uri}.json",
+    }
+
+
+def _matches(world: World, entry: Entry, query: Mapping[str, str]) -> bool:
+    resource_to, resource_from = (
+        _wire(entry.address, entry.channel),
+        _wire(entry.sender, entry.channel),
+    )
+    if entry.direction == "inbound":
+        resource_to, resource_from = resource_from, resource_to
+    wanted = query.get("To") in (None, resource_to) and query.get("From") in (None, resource_from)
+    return wanted and all(
+        earliest <= entry.at < latest
+        for name, value in query.items()
+        if name.startswith("DateSent")
+        for earliest, latest in [_period(name, value)]
+    )
+
+
+def _period(name: str, value: str) -> tuple[datetime, datetime]:
+    """The span a DateSent filter means: a whole UTC day, or from or until a moment."""
+    whole_day = re.fullmatch(r"\d{4}-\d\d-\d\d", value)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        raise _bad(20001, f"Parameter '{name}' is not valid: a date or ISO 8601 time") from None
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    beginning = datetime.combine(date(1970, 1, 1), datetime.min.time(), UTC)
+    end = datetime.combine(date(9999, 1, 1), datetime.min.time(), UTC)
+    match name:
+        case "DateSent>":
+            return moment, end
+        case "DateSent<":
+            return beginning, moment + (timedelta(days=1) if whole_day else timedelta())
+        case _:
+            return moment, moment + (timedelta(days=1) if whole_day else timedelta(seconds=1))
+
+
+def _content(world: World, template: StoredTemplate) -> dict[str, Any]:
+    url = f"https://content.twilio.com/v1/Content/{template.sid}"
+    created = template.date_created.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        **template.model_dump(exclude={"date_created"}),
+        "account_sid": world.configuration.twilio_account_sid,
+        "date_created": created,
+        "date_updated": created,
+        "url": url,
+        "links": {
+            "approval_create": f"{url}/ApprovalRequests/whatsapp",
+            "approval_fetch": f"{url}/ApprovalRequests",
+        },
+    }
+
+
+def _message(world: World, sid: str, request: Request) -> Entry:
+    entry = world.ledger.by_provider_id("twilio", sid)
+    if entry is None or entry.details.get("deleted"):
+        raise _not_found(request)
+    return entry
+
+
+def _not_found(request: Request) -> ProviderError:
+    return _refusal(404, 20404, f"The requested resource {request.url.path} was not found")
+
+
+def _wire(number: str, channel: str) -> str:
+    return _WHATSAPP + number if channel == "whatsapp" else number
