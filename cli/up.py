@@ -51,7 +51,7 @@ def up(
     except signals.Interrupted:
         console.print("Stopped. The next start goes on with the same data.")
     except StackError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False)
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from cli.stack import postgres, secrets, services
+from cli.stack import postgres, running, secrets, services
 from cli.stack.errors import AlreadyRunning, PartDied, StackError
 from cli.stack.ports import HOST, Ports, choose, free_port
 from cli.stack.postgres import Postgres
@@ -164,6 +164,8 @@ class EmbeddedStack:
             await self._run("migrate", "store.migrate")
             await self._run("keys", "store.keys", "ensure", JOURNEYS_KEYS=self._keys())
         await self._start_together(Part.API, *(name for name in self._children if name.startswith(Part.WORKER)))
+        if Part.API in self._parts:
+            running.announce(self.data, self.api_url)
 
     async def _start_together(self, *names: str) -> None:
         try:
@@ -179,6 +181,7 @@ class EmbeddedStack:
         for together in ([Part.API], [Part.SANDBOX], workers, [Part.TEMPORAL], [Part.POSTGRES]):
             await asyncio.gather(*(self._children[name].stop() for name in together if name in self._children))
         if self._lock is not None:
+            running.retire(self.data)
             (self.data / "processes.json").unlink(missing_ok=True)
             if not self._durable:
                 self._forget()
