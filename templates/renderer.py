@@ -1,0 +1,309 @@
+"""The texts: read and checked at start, rendered without any input or output."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import assert_never
+
+from liquid.exceptions import LiquidError
+
+from domain.messages import (
+    Button,
+    CallContent,
+    Channel,
+    Content,
+    InboxContent,
+    PushContent,
+    SmsContent,
+    WhatsAppContent,
+)
+from templates.files import TextFile, extension, parse_file
+from templates.language import Broken, Missing, variables, write
+from templates.letter import Footer, Letterhead, one_line
+from templates.values import NotAnAddress, SiteAddress, as_address, as_words, clean, hold
+
+__all__ = ["BadTexts", "Footer", "MissingVariable", "RenderError", "Text", "Texts", "UnknownTemplate"]
+
+LOCALES = ("en", "ru")
+"""Languages in which every text exists."""
+
+DEFAULT_LOCALE = "en"
+
+LETTERHEAD = "letter"
+"""The folder, beside the groups, of what all emails share."""
+
+URL = re.compile(r"https?://[^\s<>\"«»]+")
+AFTER_URL = ".,;:!?)'"
+"""Ends a sentence, not an address."""
+
+Track = Callable[[str], str]
+
+
+class BadTexts(ValueError):
+    """The folder of texts cannot be used; lists every problem as ``file:line: rule``."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class UnknownTemplate(LookupError):
+    """There is no text of this template in this channel."""
+
+
+class RenderError(Exception):
+    """A text cannot be rendered with these variables. Its words hold none of their values.
+
+    Attributes:
+        reason: What is wrong, with the line in the file where there is one.
+    """
+
+    def __init__(self, text: "Text", reason: str) -> None:
+        super().__init__(f"{text.template}, {text.channel}, {text.locale}: {reason}")
+        self.reason = reason
+
+
+class MissingVariable(RenderError):
+    """A variable the text needs has no value.
+
+    Attributes:
+        name: Such as ``event.application_id``.
+    """
+
+    def __init__(self, text: "Text", name: str) -> None:
+        super().__init__(text, f"{name} is missing")
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Text:
+    """One text: a template in one channel and language.
+
+    Attributes:
+        template: ``group/name``.
+        locale: Language it is written in.
+        version: Changes whenever the customer would read something else.
+    """
+
+    template: str
+    channel: Channel
+    locale: str
+    version: str
+    file: TextFile
+    letterhead: Letterhead
+
+    @property
+    def variables(self) -> set[str]:
+        """Names of the variables it uses, such as ``customer.first_name``."""
+        return {name for template in self.file.templates for name in variables(template)}
+
+    def render(self, values: Mapping[str, object], *, track: Track, footer: Footer | None) -> Content:
+        """Write the message.
+
+        Args:
+            values: The variables by name, see `templates`. ``site`` must be an http(s) address.
+            track: Returns the tracked address of a link; asked once for each different link.
+            footer: For marketing email; other channels leave it out.
+
+        Raises:
+            MissingVariable: A variable without a default has no value.
+            RenderError: A filter failed, a limit was met, or a link is not an http(s) address.
+        """
+        try:
+            return _Rendering(self, values, track).content(footer)
+        except Missing as missing:
+            raise MissingVariable(self, missing.name) from None
+        except (Broken, NotAnAddress) as error:
+            raise RenderError(self, str(error)) from None
+
+
+class Texts:
+    """All texts of an installation, by template, channel and language."""
+
+    def __init__(self, texts: Mapping[tuple[str, Channel, str], Text]) -> None:
+        self._texts = texts
+
+    @staticmethod
+    def load(directory: Path) -> "Texts":
+        """Read and check every text below a folder.
+
+        Raises:
+            BadTexts: A file is broken, misplaced, or lacks its counterpart in another language.
+        """
+        return Texts(_Reader(directory).read())
+
+    def __iter__(self) -> Iterator[Text]:
+        return iter(self._texts.values())
+
+    def find(self, template: str, channel: Channel, locale: str) -> Text:
+        """Return the text in the language of a locale (BCP 47), else in `DEFAULT_LOCALE`.
+
+        Raises:
+            UnknownTemplate: There is none in either.
+        """
+        language = re.split("[-_]", locale, maxsplit=1)[0].lower()
+        for written_in in (language, DEFAULT_LOCALE):
+            if text := self._texts.get((template, channel, written_in)):
+                return text
+        raise UnknownTemplate(f"there is no text {template!r} for {channel}")
+
+    def variables(self, template: str, channel: Channel, locale: str) -> set[str]:
+        """Return the names of the variables a text uses, such as ``customer.first_name``.
+
+        Raises:
+            UnknownTemplate: See `find`.
+        """
+        return self.find(template, channel, locale).variables
+
+
+class _Rendering:
+    """One message being written."""
+
+    def __init__(self, text: Text, values: Mapping[str, object], track: Track) -> None:
+        self._text = text
+        self._track = track
+        self._tracked: dict[str, str] = {}
+        self._values = {name: clean(value) for name, value in values.items()}
+        site = self._values.get("site")
+        if site is not None:
+            self._values["site"] = SiteAddress(as_address(str(site)).rstrip("/"))
+
+    def content(self, footer: Footer | None) -> Content:
+        channel = self._text.channel
+        body = write(self._text.file.body, self._values)
+        match channel:
+            case Channel.EMAIL:
+                return self._text.letterhead.write(
+                    self._header("subject"),
+                    body,
+                    locale=self._text.locale,
+                    company=self._company(),
+                    link=self._link,
+                    footer=footer,
+                )
+            case Channel.SMS:
+                return SmsContent(text=self._with_links(body))
+            case Channel.WHATSAPP:
+                return WhatsAppContent(text=self._with_links(body), buttons=self._buttons())
+            case Channel.PUSH:
+                return PushContent(
+                    title=one_line(self._header("title")),
+                    body=self._with_links(body),
+                    link=self._header_link(),
+                )
+            case Channel.INBOX:
+                return InboxContent(
+                    title=one_line(self._header("title")),
+                    body=self._with_links(body),
+                    link=self._header_link(),
+                )
+            case Channel.CALL:
+                return CallContent(
+                    topic=one_line(self._header("topic")), script=as_words(body), name=self._customer_name()
+                )
+        assert_never(channel)
+
+    def _header(self, name: str) -> str:
+        return write(self._text.file.header[name], self._values)
+
+    def _header_link(self) -> str | None:
+        return self._link(self._header("link")) if "link" in self._text.file.header else None
+
+    def _buttons(self) -> tuple[Button, ...]:
+        return tuple(
+            Button(id=button, title=one_line(write(title, self._values))) for button, title in self._text.file.buttons
+        )
+
+    def _company(self) -> str:
+        company = self._values.get("company")
+        if company is None:
+            raise Missing("company")
+        return str(company)
+
+    def _customer_name(self) -> str | None:
+        customer = self._values.get("customer")
+        traits = customer if isinstance(customer, Mapping) else {}
+        names = [hold(str(traits[part])) for part in ("first_name", "last_name") if traits.get(part)]
+        return one_line(" ".join(names)) or None
+
+    def _link(self, raw: str) -> str:
+        address = as_address(raw)
+        if address not in self._tracked:
+            self._tracked[address] = self._track(address)
+        return self._tracked[address]
+
+    def _with_links(self, text: str) -> str:
+        """Put values and tracked addresses into a plain text."""
+        written, end = "", 0
+        for found in URL.finditer(text):
+            raw = found[0].rstrip(AFTER_URL)
+            written += as_words(text[end : found.start()]) + self._link(raw)
+            end = found.start() + len(raw)
+        return written + as_words(text[end:])
+
+
+class _Reader:
+    """Reads a folder of texts and collects what is wrong with it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._problems: list[str] = []
+        self._seen: set[tuple[str, Channel, str]] = set()
+        self._texts: dict[tuple[str, Channel, str], Text] = {}
+
+    def read(self) -> Mapping[tuple[str, Channel, str], Text]:
+        try:
+            letterhead = Letterhead.load(self._directory / LETTERHEAD, LOCALES)
+        except (Broken, LiquidError, OSError) as error:
+            raise BadTexts([f"{self._directory / LETTERHEAD}: {error}"]) from error
+        for path in sorted(self._directory.rglob("*")):
+            place = path.relative_to(self._directory).parts
+            if path.is_file() and place[0] != LETTERHEAD:
+                self._read_file(path, place, letterhead)
+        self._check_languages()
+        if self._problems:
+            raise BadTexts(self._problems)
+        return self._texts
+
+    def _read_file(self, path: Path, place: tuple[str, ...], letterhead: Letterhead) -> None:
+        named = _parse_place(place)
+        if named is None:
+            self._problem(path, 1, "a text is found as group/name/channel.locale.md (email) or .txt (others)")
+            return
+        self._seen.add(named)
+        template, channel, locale = named
+        try:
+            source = path.read_text(encoding="utf-8")
+            file = parse_file(source, channel)
+        except UnicodeDecodeError:
+            self._problem(path, 1, "is not UTF-8")
+            return
+        except Broken as broken:
+            self._problem(path, broken.line, broken.rule)
+            return
+        version = hashlib.sha256((letterhead.source if channel is Channel.EMAIL else "").encode())
+        version.update(source.encode())
+        self._texts[named] = Text(template, channel, locale, version.hexdigest()[:12], file, letterhead)
+
+    def _check_languages(self) -> None:
+        for template, channel in sorted({(template, channel) for template, channel, _ in self._seen}):
+            for locale in LOCALES:
+                if (template, channel, locale) not in self._seen:
+                    path = self._directory / template / f"{channel}.{locale}.{extension(channel)}"
+                    self._problem(path, 1, f"every text must exist in {' and '.join(LOCALES)}")
+
+    def _problem(self, path: Path, line: int, rule: str) -> None:
+        self._problems.append(f"{path}:{line}: {rule}")
+
+
+def _parse_place(place: tuple[str, ...]) -> tuple[str, Channel, str] | None:
+    if len(place) != 3:
+        return None
+    group, name, file = place
+    for channel in Channel:
+        for locale in LOCALES:
+            if file == f"{channel}.{locale}.{extension(channel)}":
+                return f"{group}/{name}", channel, locale
+    return None

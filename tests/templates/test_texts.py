@@ -1,0 +1,105 @@
+"""The texts of the packs themselves: complete, in the right language, and as short as they must be."""
+
+import re
+
+import pytest
+
+from domain.messages import Channel
+from templates.renderer import Texts
+from tests.templates.conftest import render, values
+
+GSM_7 = set(
+    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
+    "abcdefghijklmnopqrstuvwxyzäöñüà"
+)
+
+NEEDED = {
+    "abandoned_application/almost_empty": {"call", "email", "inbox", "sms"},
+    "abandoned_application/partly_filled": {"push", "email", "inbox", "sms"},
+    "abandoned_application/almost_full": {"email", "inbox", "call", "sms"},
+    "abandoned_application/full": {"email", "inbox", "call"},
+    "refused_by_bank/another_bank": {"email", "inbox", "push", "call"},
+}
+
+EMPTY = values(customer={}, event={"application_id": "app-1"}, offer=None)
+FULL = values(customer={"first_name": "Александра", "last_name": "К"})
+
+
+def test_every_message_of_the_journeys_has_its_texts(texts: Texts) -> None:
+    for template, channels in NEEDED.items():
+        for channel in channels:
+            assert texts.find(template, Channel(channel), "ru").locale == "ru"
+            assert texts.find(template, Channel(channel), "en").locale == "en"
+
+
+def test_every_text_can_be_written_with_everything_known_and_with_nothing(texts: Texts) -> None:
+    for text in texts:
+        for given in (FULL, EMPTY):
+            for words in render(text, given).model_dump().values():
+                if isinstance(words, str):
+                    assert words.strip() == words or text.channel is Channel.EMAIL
+                    assert not re.search(r" [,.!?:]|\(\)|,,|  [A-Za-zА-Яа-я]", words.partition("<body")[2] or words)
+
+
+def test_russian_texts_are_russian_and_english_ones_english(texts: Texts) -> None:
+    for text in texts:
+        content = render(text, EMPTY).model_dump()
+        words = re.sub(
+            r"https?://\S+|STOP|SMS|Cars|1 Main Street, Springfield",
+            "",
+            str(content.get("text") or content.get("body") or content.get("script")),
+        )
+        foreign = "[A-Za-z]" if text.locale == "ru" else "[А-Яа-яЁё]"
+        assert re.findall(foreign, words) == [], f"{text.template} {text.channel} {text.locale}"
+
+
+def test_an_english_sms_is_one_segment(texts: Texts) -> None:
+    for text in texts:
+        if (text.channel, text.locale) == (Channel.SMS, "en"):
+            for given in (FULL, EMPTY, values(company="Twelve Chars")):
+                sms = render(text, given).text
+                assert set(sms) <= GSM_7
+                assert len(sms) <= 160
+
+
+def test_a_russian_sms_is_at_most_two_segments(texts: Texts) -> None:
+    for text in texts:
+        if (text.channel, text.locale) == (Channel.SMS, "ru"):
+            for given in (FULL, EMPTY, values(company="Двенадцать б")):
+                # Two joined UCS-2 segments hold 67 characters each.
+                assert len(render(text, given).text) <= 2 * 67
+
+
+def test_sms_say_nothing_personal(texts: Texts) -> None:
+    # A name would make an English SMS cost three: one Cyrillic letter turns it into UCS-2.
+    for text in texts:
+        if text.channel is Channel.SMS:
+            assert text.variables <= {"company", "site", "event.application_id"}
+
+
+@pytest.mark.parametrize("locale", ["en", "ru"])
+def test_a_marketing_letter_can_be_left_and_says_who_writes(locale: str, texts: Texts) -> None:
+    for text in texts:
+        if text.channel is Channel.EMAIL and text.locale == locale:
+            letter = render(text)
+            for part in (letter.html, letter.text):
+                assert "1 Main Street, Springfield" in part
+                assert "https://j.example/u/token-1" in part
+
+
+@pytest.mark.parametrize("channel", ["email", "inbox", "push", "call"])
+@pytest.mark.parametrize("locale", ["en", "ru"])
+def test_after_a_refusal_another_bank_is_offered_or_the_choice_is(channel: str, locale: str, texts: Texts) -> None:
+    text = texts.find("refused_by_bank/another_bank", Channel(channel), locale)
+    assert "Beta" in str(render(text))
+    without = str(render(text, values(offer=None)))
+    assert "Beta" not in without
+    assert without != str(render(text))
+
+
+def test_every_link_leads_to_the_application(texts: Texts) -> None:
+    for text in texts:
+        asked: set[str] = set()
+        text.render(values(), track=lambda address, asked=asked: asked.add(address) or address, footer=None)  # type: ignore[misc]
+        wanted = set() if text.channel is Channel.CALL else {"https://cars.example/credit/application/app-1"}
+        assert asked == wanted
