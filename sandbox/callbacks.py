@@ -8,6 +8,7 @@ import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -23,6 +24,7 @@ Kind = Literal["twilio", "sendgrid", "call_centre", "push"]
 
 _TIMEOUT = httpx.Timeout(15, pool=None)  # seconds; Twilio's own limit for a webhook
 _JITTER = 0.2  # a delay varies by this share of itself
+_CONNECTIONS = 20  # to the product at a time
 _AT_ONCE = 500  # callbacks taken from the calendar in one go
 _TWILIO_RETRY = 1.0  # seconds until the one retry after a failed connection
 _BACKOFF = 5.0  # seconds until the first retry of the others, doubled each time …
@@ -74,6 +76,12 @@ class _Callback:
     payload: dict[str, Any]
     token: str
     attempts: int
+    due: float
+
+    @property
+    def lane(self) -> str:
+        """A message's callbacks go one after the other, SendGrid's events all together."""
+        return "sendgrid" if self.kind == "sendgrid" else str(self.ledger_id)
 
 
 class Callbacks:
@@ -86,9 +94,11 @@ class Callbacks:
         self._random = random.Random(configuration.seed)
         # No proxies from the environment: callbacks go to the product on this machine.
         self._client = httpx.AsyncClient(timeout=_TIMEOUT, trust_env=False)
+        # httpx goes through its whole queue at every answer; so it is never given one.
+        self._connections = asyncio.Semaphore(_CONNECTIONS)
         self._news = asyncio.Event()
-        self._answering: set[int] = set()
-        self._under_way: dict[str, asyncio.Task[None]] = {}
+        self._lanes: dict[str, list[_Callback]] = defaultdict(list)
+        self._under_way: set[str] = set()
         self.options = CallbackOptions()
 
     @property
@@ -114,31 +124,29 @@ class Callbacks:
         if not self.options.before_answer:
             return
         for entry in entries:
-            self._answering.add(entry.id)
-            try:
-                for callback in self._waiting("ledger_id = ? order by due, id", entry.id):
-                    await self._post([callback])
-            finally:
-                self._answering.remove(entry.id)
-        self._news.set()  # what was not taken is to be tried again
+            for callback in self._take("ledger_id = ?", entry.id):
+                await self._post([callback])
+        self._news.set()  # what was not taken by the product is to be tried again
 
     async def run(self) -> None:
         """Post what falls due, until cancelled."""
+        with self._connection:  # what was under way when the process ended
+            self._connection.execute("update callbacks set state = 'waiting' where state = 'posting'")
         async with self._client, asyncio.TaskGroup() as posting:
             while True:
                 self._news.clear()
-                # One moment for both questions, or what falls due between them would be overlooked.
-                now = time.time()
-                for lane, callbacks in self._due(now).items():
-                    if lane not in self._under_way:
-                        self._under_way[lane] = posting.create_task(self._work(lane, callbacks))
-                await self._next_due(now)
+                for callback in self._take("due <= ? order by due limit ?", time.time(), _AT_ONCE):
+                    self._lanes[callback.lane].append(callback)
+                for lane in self._lanes.keys() - self._under_way:
+                    self._under_way.add(lane)
+                    posting.create_task(self._work(lane))
+                await self._next_due()
 
     def state(self) -> CallbackState:
         numbers = dict(self._connection.execute("select state, count(*) from callbacks group by 1").fetchall())
         return CallbackState(
             **self.options.model_dump(),
-            waiting=numbers.get("waiting", 0),
+            waiting=numbers.get("waiting", 0) + numbers.get("posting", 0),
             delivered=numbers.get("delivered", 0),
             given_up=numbers.get("given_up", 0),
         )
@@ -156,42 +164,31 @@ class Callbacks:
             (ledger_id, step.kind, step.url, step.status, payload, token, due),
         )
 
-    def _waiting(self, condition: str, *values: object) -> list[_Callback]:
-        rows = self._connection.execute(
-            f"""select id, ledger_id, kind, url, status, payload, token, attempts
-            from callbacks where state = 'waiting' and {condition}""",
-            values,
-        )
+    def _take(self, condition: str, *values: object) -> list[_Callback]:
+        """Waiting callbacks, earliest first; from here on nobody else takes them."""
+        with self._connection:
+            rows = self._connection.execute(
+                f"""update callbacks set state = 'posting' where id in
+                (select id from callbacks where state = 'waiting' and {condition})
+                returning id, ledger_id, kind, url, status, payload, token, attempts, due""",
+                values,
+            ).fetchall()
+        rows.sort(key=lambda row: (row["due"], row["id"]))
         return [_Callback(**{**dict(row), "payload": json.loads(row["payload"])}) for row in rows]
 
-    def _due(self, now: float) -> dict[str, list[_Callback]]:
-        """What is due, by lane: a message's callbacks go one after the other, SendGrid's together."""
-        lanes: dict[str, list[_Callback]] = defaultdict(list)
-        for callback in self._waiting("due <= ? order by due, id limit ?", now, _AT_ONCE):
-            if callback.ledger_id in self._answering:
-                continue
-            lane = "sendgrid" if callback.kind == "sendgrid" else str(callback.ledger_id)
-            lanes[lane].append(callback)
-        return lanes
-
-    async def _next_due(self, now: float) -> None:
-        (due,) = self._connection.execute(
-            "select min(due) from callbacks where state = 'waiting' and due > ?", (now,)
-        ).fetchone()
+    async def _next_due(self) -> None:
+        (due,) = self._connection.execute("select min(due) from callbacks where state = 'waiting'").fetchone()
         patience = _IDLE if due is None else max(0.0, due - time.time())
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._news.wait()
-        except TimeoutError:
-            pass
 
-    async def _work(self, lane: str, callbacks: list[_Callback]) -> None:
-        try:
+    async def _work(self, lane: str) -> None:
+        """Post one after the other what is or comes into the lane."""
+        while callbacks := self._lanes.pop(lane, None):
             for batch in _batches(callbacks):
                 await self._post(batch)
-        finally:
-            del self._under_way[lane]
-            self._news.set()  # the lane may have filled up again meanwhile
+        self._under_way.remove(lane)
 
     async def _post(self, batch: list[_Callback]) -> None:
         """Post one request: one callback, or a batch of SendGrid's events."""
@@ -203,9 +200,11 @@ class Callbacks:
             return
         request = self._request(batch, batch[0].url)
         try:
-            answer = await self._client.send(request)
-        except httpx.TransportError as error:
-            self._again_or_give_up(batch, type(error).__name__, connected=False)
+            async with self._connections:
+                answer = await self._client.send(request)
+        except httpx.RequestError as error:
+            connected = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+            self._again_or_give_up(batch, type(error).__name__, connected=connected)
         else:
             if answer.is_success:
                 self._note(batch, "delivered", str(answer.status_code))
@@ -225,6 +224,7 @@ class Callbacks:
                     _BACKOFF * 2**callback.attempts / self._configuration.speed,
                 )
             self._note([callback], "waiting" if again else "given_up", answer, due=time.time() + pause)
+        self._news.set()
 
     def _note(self, batch: list[_Callback], state: str, answer: str, due: float | None = None) -> None:
         with self._connection:

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Literal
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import urlencode
 
+import httpx
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import AnyHttpUrl, ValidationError
 
 from sandbox.callbacks import Step
 from sandbox.faults import ProviderError
@@ -323,15 +324,15 @@ def _new_message(world: World, form: Mapping[str, str]) -> NewEntry:
     content_sid = form.get("ContentSid")
     text, buttons = _text(world, form.get("Body", ""), content_sid, variables)
     callback = form.get("StatusCallback")
-    if callback and urlsplit(callback).scheme not in ("http", "https"):
+    if callback and not _is_http_url(callback):
         raise _bad(21609, f"The StatusCallback URL {callback} is not a valid URL.")
     _judge_validity(form.get("ValidityPeriod"))
-    query = parse_qs(urlsplit(callback or "").query)
+    query = httpx.URL(callback or "").params
     return NewEntry(
         provider="twilio",
         channel=channel,
         provider_id="SM" + secrets.token_hex(16),
-        message_id=query.get("mid", [None])[0],
+        message_id=query.get("mid"),
         address=number,
         sender=from_number or str(service),
         status="accepted" if service else "queued",
@@ -345,6 +346,15 @@ def _new_message(world: World, form: Mapping[str, str]) -> NewEntry:
             "error_code": _error_to_come(world.people.at(number)),
         },
     )
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        AnyHttpUrl(text)
+        httpx.URL(text)
+    except (ValidationError, httpx.InvalidURL):
+        return False
+    return True
 
 
 def _judge_numbers(world: World, number: str, sender: str, sender_is_number: bool, channel: MessagingChannel) -> None:

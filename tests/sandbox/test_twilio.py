@@ -115,6 +115,7 @@ def test_an_sms_is_accepted_and_every_status_comes_back_signed(
         ({"from_": "whatsapp:+14155238886"}, 21910),
         ({"validity_period": 40000}, 90007),
         ({"status_callback": "nonsense"}, 21609),
+        ({"status_callback": "http://[broken/"}, 21609),
         ({"content_sid": "nonsense"}, 21655),
         ({"content_variables": "nonsense"}, 21656),
     ],
