@@ -214,8 +214,7 @@ class Deliver:
 
     async def _hand_over(self, claimed: _Claimed) -> Delivery | None:
         """Call the provider once and record what its answer proves; None: claim anew."""
-        letter, attempt = claimed.letter, claimed.attempt
-        message = letter.message_id
+        letter = claimed.letter
         try:
             receipt = await self.channels[letter.content.channel].send(letter)
         except Refused as refused:
@@ -223,7 +222,7 @@ class Deliver:
         except NotProcessed as error:
             return await self._not_processed(claimed, error)
         except Uncertain as error:
-            log.warning("a message may have left", message=str(message), code=error.code)
+            log.warning("a message may have left", message=str(letter.message_id), code=error.code)
             return await self._settle(claimed, Status.UNKNOWN, reason=error.code)
         return await self._settle(claimed, receipt.status, provider_id=receipt.provider_id)
 
@@ -300,7 +299,6 @@ class Deliver:
         return Footer(
             postal_address=self.deployment.postal_address,
             unsubscribe_url=self.links.unsubscribe(message),
-            company=self.deployment.company,
         )
 
 

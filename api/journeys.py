@@ -9,6 +9,7 @@ import structlog
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from temporalio.client import WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.context import Context, Ctx, Db, Operator, Reader
@@ -279,7 +280,7 @@ async def command_enrolment(number: Number, command: Command, ctx: Ctx, key: Ope
         if command is Command.STOP and enrolment.outcome is None:
             await _stop(connection, enrolment, key.name)
     if enrolment.outcome is not None:
-        raise Problem(409, "refused", f"refused: the journey is over ({enrolment.outcome})")
+        raise Problem(409, "refused", f"the journey is over ({enrolment.outcome})")
     log.info("command to a run", command=command, enrolment=number, by=key.name)
     if command is Command.STOP:
         return Done(result="stopped")
@@ -288,10 +289,11 @@ async def command_enrolment(number: Number, command: Command, ctx: Ctx, key: Ope
             command.value, result_type=str, rpc_timeout=RPC_TIMEOUT
         )
     except WorkflowUpdateFailedError as error:
-        raise Problem(409, "refused", str(error.cause)) from None
+        reason = error.cause.message if isinstance(error.cause, ApplicationError) else "the run refused"
+        raise Problem(409, "refused", reason) from None
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            raise Problem(409, "refused", "refused: the run is over, or has not begun yet") from None
+            raise Problem(409, "refused", "the run is over, or has not begun yet") from None
         raise Problem(503, "temporal_away", "Temporal does not answer", headers={"Retry-After": "5"}) from None
     return Done(result=result)
 
@@ -316,7 +318,7 @@ async def retry_parked(id: Annotated[int, Path(ge=1, le=2**63 - 1)], ctx: Ctx, k
     async with ctx.pool.acquire() as connection:
         if not await events.unpark(connection, id):
             raise Problem(404, "not_found", "there is no such parked event")
-    log.info("parked event dispatched again", event=id, by=key.name)
+    log.info("parked event dispatched again", number=id, by=key.name)
     return Done(result="is dispatched again")
 
 

@@ -95,18 +95,28 @@ def _answer(problem: Problem) -> JSONResponse:
     )
 
 
-def database_away(headers: bool = True) -> Problem:
+def database_away() -> Problem:
     """Nothing could be committed; the caller keeps what it has and tries again."""
     return Problem(
         503,
         "unavailable",
         "cannot be stored at the moment, try again",
-        headers={"Retry-After": str(RETRY_AFTER_SECONDS)} if headers else None,
+        headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
     )
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of an application come out as problem details."""
+    """Let every error of an application come out as problem details, and say so in its OpenAPI document."""
+    describe = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = describe()
+        schema = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(schema.pop("$defs", {}), ProblemDetails=schema)
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]
 
     @app.exception_handler(Problem)
     async def problem(_: Request, error: Problem) -> JSONResponse:

@@ -99,7 +99,7 @@ class Dispatcher:
                 if each.parked:
                     await events.park(connection, each.event.id, each.parked)
                     PARKED.inc()
-                    log.warning("event parked", event=each.event.id, name=each.event.name, reason=each.parked)
+                    log.warning("event parked", number=each.event.id, name=each.event.name, reason=each.parked)
                 else:
                     done.append(each)
         finally:

@@ -1,5 +1,6 @@
 """Starts runs and signals them; says of a failure whether it is the event's or Temporal's."""
 
+import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -55,7 +56,8 @@ async def perform(client: Client, actions: Sequence[StartRun | Signal]) -> None:
 
 async def _start(client: Client, action: StartRun) -> None:
     start = action.start
-    try:
+    # It may have been started by an earlier try whose answer was lost.
+    with contextlib.suppress(WorkflowAlreadyStartedError):
         await client.start_workflow(
             action.declaration.name,
             start,
@@ -73,8 +75,6 @@ async def _start(client: Client, action: StartRun) -> None:
             ),
             rpc_timeout=RPC_TIMEOUT,
         )
-    except WorkflowAlreadyStartedError:
-        pass  # An earlier try got through; its answer was lost.
 
 
 async def _signal(client: Client, action: Signal) -> None:

@@ -1,5 +1,6 @@
 """The world the tests live in: real PostgreSQL, real Temporal with time skipping, providers over HTTP."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 import settings
 from cli.stack import EmbeddedStack, Part
+from store.migrate import migrate
 from tests.world import World, open_world
 
 TIME_SKIPPING = {
@@ -22,8 +24,9 @@ TIME_SKIPPING = {
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
     """Everything but a worker: the tests run that in their own process."""
     data: Path = tmp_path_factory.mktemp("stack")
-    parts = [Part.POSTGRES, Part.TEMPORAL, Part.SANDBOX, Part.API]
+    parts = [Part.POSTGRES, Part.TEMPORAL, Part.SANDBOX]
     async with EmbeddedStack(data, parts=parts, durable=False, dynamic_config=TIME_SKIPPING) as stack:
+        await asyncio.to_thread(migrate, stack.database_url)
         yield stack
 
 

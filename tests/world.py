@@ -1,7 +1,9 @@
 """How the tests speak: somebody does something, time passes, what did they get."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,10 +19,13 @@ from api.intake import Accepted, Answer, accept
 from api.segment import read_call
 from cli.stack import EmbeddedStack
 from dispatch.dispatcher import Dispatcher
+from dispatch.plan import MESSAGE_REPLY, MESSAGE_STATUS
+from domain.messages import Status
 from settings import Settings
-from store import installation
+from store import customers, events, installation, messages
 from store.customers import Tombstones
 from store.database import Pool, open_pool
+from store.events import NewEvent
 from tests.workflows.stories import STORIES
 from worker import build_worker, delivering
 from workflows.catalog import Catalog
@@ -37,21 +42,31 @@ class Person:
     phone: str
     token: str
 
-    async def does(self, event: str, properties: dict[str, Any] | None = None, **call: Any) -> Answer:
+    async def does(self, event: str, *, dispatched: bool = True, **properties: Any) -> Answer:
         """Tell the product of an event, at the person's own present."""
-        return await self.world.tell(
-            {"userId": self.user_id, "event": event, "properties": properties or {}, **call},
-            "track",
-            await self.present(),
-        )
+        call = {"userId": self.user_id, "event": event, "properties": properties}
+        return await self.world.tell(call, "track", await self.present(), dispatched=dispatched)
+
+    async def begins(self, application: str = "A-1", filled: int = 2) -> None:
+        """Open a credit application of 40 fields."""
+        await self.does("credit_application_started", application_id=application, filled=filled, total=40)
+
+    async def fills(self, filled: int, application: str = "A-1") -> None:
+        """Go on with it."""
+        await self.does("credit_application_progressed", application_id=application, filled=filled, total=40)
 
     async def present(self) -> datetime:
         """The time in the person's newest run; the wall's, if they have none."""
-        run = await self.run()
+        run = await self._newest(None)
         return await self.world.skipper.get_current_time(run) if run else datetime.now(UTC)
 
-    async def run(self, journey: str | None = None) -> WorkflowHandle[Any, str] | None:
+    async def run(self, journey: str | None = None) -> WorkflowHandle[Any, str]:
         """The person's newest run, of a journey if one is named."""
+        run = await self._newest(journey)
+        assert run is not None, f"{self.user_id} is in no journey: {await self.notes()}"
+        return run
+
+    async def _newest(self, journey: str | None) -> WorkflowHandle[Any, str] | None:
         workflow_id = await self.world.pool.fetchval(
             """
             select workflow_id from enrolments e join identities i using (customer_id)
@@ -61,6 +76,19 @@ class Person:
             journey,
         )
         return self.world.temporal.get_workflow_handle(workflow_id) if workflow_id else None
+
+    async def passes(self, duration: timedelta) -> None:
+        """Let journey time pass for the person's newest run."""
+        await self.world.skipper.fast_forward(await self.run(), duration)
+
+    async def outcome(self, journey: str | None = None) -> str:
+        """How the person's newest run ended, when it has."""
+        return await asyncio.wait_for((await self.run(journey)).result(), 20)
+
+    async def standing(self) -> dict[str, Any]:
+        """What the person's newest run says of itself."""
+        told: dict[str, Any] = await (await self.run()).query("standing")
+        return told
 
     async def messages(self) -> list[asyncpg.Record]:
         """Every message decided about for the person, in order."""
@@ -81,11 +109,43 @@ class Person:
             if row["status"] not in ("skipped", "failed")
         ]
 
-    async def passes(self, duration: timedelta) -> None:
-        """Let journey time pass for the person's newest run."""
-        run = await self.run()
-        assert run is not None
-        await self.world.skipper.fast_forward(run, duration)
+    async def enrolments(self) -> list[asyncpg.Record]:
+        """The person's stays, in order."""
+        rows: list[asyncpg.Record] = await self.world.pool.fetch(
+            "select e.* from enrolments e join identities i using (customer_id) where i.value = $1 order by e.id",
+            self.user_id,
+        )
+        return rows
+
+    async def notes(self) -> list[str]:
+        """What came of the person's events."""
+        rows = await self.world.pool.fetch(
+            "select note from events e join identities i using (customer_id) where i.value = $1 order by e.id",
+            self.user_id,
+        )
+        return [row["note"] for row in rows if row["note"]]
+
+    async def count(self) -> int:
+        """How many messages have left for the person."""
+        return len(await self.got())
+
+    async def status_of(self, channel: str) -> str | None:
+        """What has become of the person's newest message of a channel."""
+        found = [row["status"] for row in await self.messages() if row["channel"] == channel]
+        return found[-1] if found else None
+
+    async def outcome_kept(self) -> str | None:
+        """How the newest stay ended, by our own tables, once the run is over."""
+        stay = (await self.enrolments())[-1]
+        return stay["outcome"] if stay["ended_at"] else None
+
+    async def waits(self) -> bool:
+        """Whether the newest run waits for something."""
+        return bool((await self.standing())["waiting"])
+
+    async def attempts(self) -> int:
+        """How often the newest run's present task has been tried."""
+        return (await (await self.run()).describe()).raw_description.pending_workflow_task.attempt
 
 
 @dataclass
@@ -102,7 +162,7 @@ class World:
     providers: httpx.AsyncClient
 
     async def person(self, **traits: Any) -> Person:
-        """A new customer who can be reached by every channel."""
+        """A new customer who can be reached by every channel, and for whom it is ten in the morning."""
         number = uuid4().int % 10_000_000
         who = Person(
             self,
@@ -111,29 +171,119 @@ class World:
             f"+1415{number:07d}",
             f"token-{uuid4().hex}",
         )
-        given = {"email": who.email, "phone": who.phone, "timezone": "Etc/UTC", "locale": "en", "first_name": "Ada"}
+        given = {
+            "email": who.email,
+            "phone": who.phone,
+            "timezone": where_it_is(10),
+            "locale": "en",
+            "first_name": "Ada",
+            **traits,
+        }
         call = {
             "userId": who.user_id,
-            "traits": {name: value for name, value in {**given, **traits}.items() if value is not None},
+            "traits": {name: value for name, value in given.items() if value is not None},
             "context": {"device": {"token": who.token, "type": "android"}},
         }
         await self.tell(call, "identify", datetime.now(UTC))
         return who
 
-    async def tell(self, raw: dict[str, Any], type: str, at: datetime) -> Answer:
-        """Accept one call at a time, and wait until its runs have heard of it."""
+    async def tell(self, raw: dict[str, Any], type: str, at: datetime, *, dispatched: bool = True) -> Answer:
+        """Accept one call, and wait until its runs have heard of it."""
         call = read_call({"messageId": uuid4().hex, **raw}, at, type=type)
         async with self.pool.acquire() as connection:
             tombstones = Tombstones(self.settings.secret.get_secret_value().encode())
             (answer,) = await accept(connection, self.catalog, tombstones, "tests", [call], at)
-        if isinstance(answer, Accepted):
+        if dispatched and isinstance(answer, Accepted):
             await self.dispatcher.dispatch(answer.customer)
         return answer
+
+    async def offered(self, person: Person) -> str | None:
+        """The bank RefusedByBank would offer the person now."""
+        stay = (await person.enrolments())[-1]
+        bank: str | None = await self.pool.fetchval(self.catalog.journeys["RefusedByBank"].facts["offer"], stay["id"])
+        return bank
+
+    async def dispatch(self, person: Person) -> None:
+        """Let the runs hear of what was accepted meanwhile."""
+        customer = await self.pool.fetchval("select customer_id from identities where value = $1", person.user_id)
+        await self.dispatcher.dispatch(customer)
+
+    async def until(
+        self, look: Callable[[], Awaitable[Any]], wanted: object, *, at_least: bool = False, within: float = 20
+    ) -> None:
+        """Wait for something that comes by itself; fails when it does not come in some seconds."""
+        deadline = time.monotonic() + within
+        while True:
+            seen = await look()
+            if seen == wanted or (at_least and seen >= wanted):
+                return
+            assert time.monotonic() < deadline, f"still {seen!r}, not {wanted!r}"
+            await asyncio.sleep(0.05)
+
+    async def lives_faster(self, person: Person, speed: float) -> None:
+        """Make the person a test customer whose journey time runs faster."""
+        await self.pool.execute(
+            """
+            update customers set speed = $2, clock_origin = now()
+            where id = (select customer_id from identities where value = $1)
+            """,
+            person.user_id,
+            speed,
+        )
+
+    async def behaves(self, address: str, **behaviour: Any) -> None:
+        """Decide in the sandbox what becomes of messages to an address."""
+        (await self.providers.put(f"/_sandbox/people/{address}", json=behaviour)).raise_for_status()
+
+    async def slow(self, provider: str, address: str, *, seconds: float) -> None:
+        """Let a provider take its time over the next message to an address."""
+        fault = {"provider": provider, "address": address, "kind": "slow", "times": 1, "seconds": seconds}
+        (await self.providers.put("/_sandbox/faults", json=fault)).raise_for_status()
+
+    async def report(self, person: Person, channel: str, status: str, *, choice: str | None = None) -> None:
+        """Report on the person's newest message of a channel, as a callback would, at the person's present."""
+        now = await person.present()
+        (message,) = [row for row in await person.messages() if row["channel"] == channel][-1:]
+        async with self.pool.acquire() as connection, connection.transaction():
+            await customers.lock(connection, [message["customer_id"]])
+            moved = await messages.advance(
+                connection, message["id"], Status(status), now, provider_id=None, reason=None
+            )
+            assert moved is not None
+            assert moved.awaited
+            told = {"enrolment": moved.enrolment, "message": str(message["id"]), "status": status, "choice": choice}
+            await events.keep(
+                connection,
+                [
+                    NewEvent(
+                        customer=moved.customer,
+                        source="webhook:tests",
+                        message_id=uuid4().hex,
+                        type=MESSAGE_REPLY if status == "replied" else MESSAGE_STATUS,
+                        name=f"message_{status}",
+                        properties=told,
+                        context={},
+                        timestamp=now,
+                        received_at=now,
+                        concerns_a_run=True,
+                    )
+                ],
+            )
+        await self.dispatch(person)
+
+
+def where_it_is(hour: int) -> str:
+    """A time zone in which it is that hour now, so that no test depends on when it runs."""
+    offset = (hour - datetime.now(UTC).hour + 11) % 24 - 11
+    return f"Etc/GMT{-offset:+d}" if offset else "Etc/GMT"
 
 
 @contextlib.asynccontextmanager
 async def open_world(stack: EmbeddedStack, temporal: Client, configuration: Settings) -> AsyncIterator[World]:
-    """Run a worker with every journey that ships, and the tests' own stories."""
+    """Run a worker with every journey that ships, and the tests' own stories.
+
+    The dispatcher does not run by itself: a test decides when its events are dispatched.
+    """
     deployment = configuration.deployment()
     catalog = Catalog.of((*JOURNEYS, *STORIES))
     async with (
@@ -148,5 +298,4 @@ async def open_world(stack: EmbeddedStack, temporal: Client, configuration: Sett
         # A callback in the middle of a skip would lose against the clock: it comes before the answer.
         (await providers.put("/_sandbox/callbacks", json={"before_answer": True})).raise_for_status()
         skipper = TimeSkipper(temporal, config=TimeSkippingConfig(enabled=False))
-        async with dispatcher.running():
-            yield World(stack, configuration, temporal, pool, catalog, dispatcher, skipper, providers)
+        yield World(stack, configuration, temporal, pool, catalog, dispatcher, skipper, providers)

@@ -363,9 +363,9 @@ class Journey(Generic[P]):
 
     def _refuse_if(self, refused: bool, reason: str) -> None:
         if self._departure is not None:
-            raise ApplicationError(f"refused: the journey is over ({self._departure.outcome})", type="Refused")
+            raise ApplicationError(f"the journey is over ({self._departure.outcome})", type="Refused")
         if refused:
-            raise ApplicationError(f"refused: {reason}", type="Refused")
+            raise ApplicationError(reason, type="Refused")
 
     # Hearing.
 

@@ -1,4 +1,4 @@
-"""Journeys of the tests' own: each is made to go wrong in one way."""
+"""Journeys of the tests' own, each to try one thing the base class promises."""
 
 from datetime import timedelta
 
@@ -7,32 +7,140 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from domain.events import Event
     from domain.messages import Status
-    from workflows.drafts import email, sms
+    from workflows.drafts import email, inbox, push, sms
     from workflows.journey import Journey, journey
 
 TEXT = "abandoned_application/almost_empty"
+OTHER = "abandoned_application/partly_filled"
+
+DAY = timedelta(days=1)
 
 
 class StoryBegun(Event, name="story_begun"):
     """Starts the stubborn story."""
 
 
+class CascadeBegun(Event, name="cascade_begun"):
+    """Starts the cascade."""
+
+
+class QuestionBegun(Event, name="question_begun"):
+    """Starts the question."""
+
+
+class VisitBegun(Event, name="visit_begun"):
+    """Starts the wait for a visit."""
+
+
+class MonthlyBegun(Event, name="monthly_begun"):
+    """Starts what may start once a month."""
+
+
+class UsefulBegun(Event, name="useful_begun"):
+    """Starts what is useful for two hours."""
+
+
 class StoryEnded(Event, name="story_ended"):
-    """Its goal."""
+    """The goal of them all."""
 
 
-@journey(starts_on=StoryBegun, ends_on=StoryEnded)
+class StoryLeft(Event, name="story_left"):
+    """An exit."""
+
+
+class Visited(Event, name="visited"):
+    """What the wait is for."""
+
+    rooms: int
+
+
+@journey(starts_on=StoryBegun, ends_on=StoryEnded, exits_on=StoryLeft)
 class Stubborn(Journey):
     """Goes on whatever happens: an author's `except Exception` around everything."""
 
     async def steps(self) -> None:
         while True:
             try:
-                await self.cascade(
-                    email(TEXT, again=True), sms(TEXT, again=True), until=Status.CLICKED, within=timedelta(days=1)
-                )
+                await self.cascade(email(TEXT, again=True), sms(TEXT, again=True), until=Status.CLICKED, within=DAY)
             except Exception:
                 continue
 
 
-STORIES = (Stubborn,)
+@journey(starts_on=CascadeBegun, ends_on=StoryEnded)
+class Cascade(Journey):
+    """Goes from cheap to dear until one was read, and then says by what it was."""
+
+    async def steps(self) -> None:
+        reached = await self.cascade(
+            push(OTHER), email(OTHER), sms(OTHER), until=Status.READ, within=timedelta(hours=4)
+        )
+        await self.send(inbox(OTHER if reached else TEXT))
+
+
+@journey(starts_on=QuestionBegun, ends_on=StoryEnded)
+class Question(Journey):
+    """Asks, and thanks whoever answers."""
+
+    async def steps(self) -> None:
+        answer = await self.ask(sms(TEXT), within=3 * DAY)
+        await self.send(inbox(TEXT if answer is None else OTHER))
+
+
+@journey(starts_on=VisitBegun, ends_on=StoryEnded, listens_to=Visited)
+class Visit(Journey):
+    """Sends, and then waits for a visit that may have happened meanwhile."""
+
+    async def steps(self) -> None:
+        await self.wait(DAY)
+        visit = await self.wait_for(Visited, within=DAY)
+        if visit is None:
+            await self.send(email(TEXT))
+        elif visit.rooms > 2:
+            await self.send(inbox(TEXT))
+
+
+@journey(starts_on=MonthlyBegun, reenter_after=timedelta(days=30))
+class Monthly(Journey):
+    """May be entered once a month."""
+
+    async def steps(self) -> None:
+        await self.send(inbox(TEXT))
+
+
+@journey(starts_on=UsefulBegun, ends_on=StoryEnded)
+class Useful(Journey):
+    """An SMS that is worth nothing two hours later."""
+
+    async def steps(self) -> None:
+        await self.send(sms(TEXT, useful_for=timedelta(hours=2)))
+
+
+class BuggyBegun(Event, name="buggy_begun"):
+    """Starts what has a bug."""
+
+
+@journey(starts_on=BuggyBegun, ends_on=StoryEnded)
+class Buggy(Journey):
+    """Divides by zero."""
+
+    async def steps(self) -> None:
+        raise ZeroDivisionError
+
+
+class LeanBegun(Event, name="lean_begun"):
+    """Starts the story whose cost is known."""
+
+
+@journey(starts_on=LeanBegun, ends_on=StoryEnded)
+class Lean(Journey):
+    """Enter, wait, send, wait, condition, send, leave."""
+
+    async def steps(self) -> None:
+        await self.wait(DAY)
+        (first,) = await self.send(inbox(TEXT))
+        await self.wait(DAY)
+        if first.gone:
+            await self.send(inbox(OTHER))
+
+
+STORIES = (Buggy, Lean, Stubborn, Cascade, Question, Visit, Monthly, Useful)

@@ -1,0 +1,241 @@
+"""Events over HTTP, as backends and Segment's own library send them."""
+
+import gzip
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+import segment.analytics as segment
+
+from cli.stack import EmbeddedStack
+
+
+@pytest.fixture
+async def backend(stack: EmbeddedStack) -> AsyncIterator[httpx.AsyncClient]:
+    """A backend with its write key."""
+    async with httpx.AsyncClient(base_url=stack.api_url, auth=(stack.write_key, "")) as client:
+        yield client
+
+
+@pytest.fixture
+async def operator(stack: EmbeddedStack) -> AsyncIterator[httpx.AsyncClient]:
+    """An operator with their bearer key."""
+    headers = {"Authorization": f"Bearer {stack.operator_key}"}
+    async with httpx.AsyncClient(base_url=stack.api_url, headers=headers) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+async def database(stack: EmbeddedStack) -> AsyncIterator[asyncpg.Pool]:
+    """The product's database, to look into."""
+    async with asyncpg.create_pool(stack.database_url, min_size=1) as pool:
+        yield pool
+
+
+def track(**call: Any) -> dict[str, Any]:
+    return {"messageId": uuid4().hex, "userId": f"u-{uuid4().hex}", "event": "car_viewed", **call}
+
+
+async def kept(database: asyncpg.Pool, message_id: str) -> list[asyncpg.Record]:
+    rows: list[asyncpg.Record] = await database.fetch("select * from events where message_id = $1", message_id)
+    return rows
+
+
+async def test_the_same_event_twice_is_kept_once(backend: httpx.AsyncClient, database: asyncpg.Pool) -> None:
+    call = track()
+    first = await backend.post("/v1/track", json=call)
+    second = await backend.post("/v1/track", json=call)
+    assert (first.status_code, first.json()) == (200, {"success": True, "duplicate": False})
+    assert (second.status_code, second.json()) == (200, {"success": True, "duplicate": True})
+    assert len(await kept(database, call["messageId"])) == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "field"),
+    [
+        ({"messageId": None}, "messageId"),
+        ({"messageId": "x" * 256}, "messageId"),
+        ({"userId": None}, "userId"),
+        ({"event": ""}, "event"),
+        ({"event": 7}, "event"),
+        ({"properties": [1]}, "properties"),
+        ({"timestamp": "yesterday"}, "timestamp"),
+        ({"timestamp": "2026-11-22T10:00:00"}, "timestamp"),
+        ({"properties": {"note": "a\x00b"}}, "event"),
+        ({"properties": {"note": "x" * 33_000}}, "event"),
+    ],
+)
+async def test_a_bad_event_is_refused_with_field_and_rule(
+    backend: httpx.AsyncClient, broken: dict[str, Any], field: str
+) -> None:
+    answer = await backend.post("/v1/track", json=track(**broken))
+    assert answer.status_code == 400, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["code"] == "invalid_event"
+    assert answer.json()["errors"][0]["field"] == field
+    assert answer.json()["errors"][0]["rule"]
+
+
+@pytest.mark.parametrize(
+    ("traits", "field"),
+    [
+        ({"phone": "call me"}, "traits.phone"),
+        ({"phone": "0151 1234567"}, "traits.phone"),
+        ({"email": "nobody"}, "traits.email"),
+        ({"timezone": "Mars/Olympus"}, "traits.timezone"),
+        ({"locale": "!"}, "traits.locale"),
+    ],
+)
+async def test_a_malformed_trait_is_refused_and_not_repeated(
+    backend: httpx.AsyncClient, traits: dict[str, str], field: str
+) -> None:
+    answer = await backend.post("/v1/identify", json=track(traits=traits))
+    assert answer.status_code == 400
+    assert answer.json()["errors"][0]["field"] == field
+    assert next(iter(traits.values())) not in answer.text.replace('"locale"', "") or traits.get("locale")
+
+
+async def test_in_a_batch_a_bad_event_does_not_take_its_neighbours_with_it(
+    backend: httpx.AsyncClient, operator: httpx.AsyncClient, database: asyncpg.Pool
+) -> None:
+    good, bad, other = track(type="track"), track(type="track", event=None), track(type="screen")
+    answer = await backend.post("/v1/batch", json={"batch": [good, bad, other], "writeKey": "secret"})
+    assert answer.status_code == 200
+    assert (answer.json()["accepted"], answer.json()["duplicate"]) == (2, 0)
+    (rejected,) = answer.json()["rejected"]
+    assert (rejected["index"], rejected["message_id"], rejected["field"]) == (1, bad["messageId"], "event")
+    assert await kept(database, good["messageId"])
+    assert await kept(database, other["messageId"])
+
+    listed = (await operator.get("/v1/events/rejected")).json()
+    (kept_aside,) = [each for each in listed if each["message_id"] == bad["messageId"]]
+    mended = await operator.post(
+        f"/v1/events/rejected/{kept_aside['id']}/resend", json={**kept_aside["body"], "event": "car_viewed"}
+    )
+    assert mended.json() == {"success": True, "duplicate": False}
+    assert len(await kept(database, bad["messageId"])) == 1
+
+
+async def test_gzip_bodies_are_read_and_bombs_are_not(backend: httpx.AsyncClient, database: asyncpg.Pool) -> None:
+    headers = {"content-encoding": "gzip", "content-type": "application/json"}
+    call = track()
+    answer = await backend.post("/v1/track", content=gzip.compress(json.dumps(call).encode()), headers=headers)
+    assert answer.status_code == 200
+    assert await kept(database, call["messageId"])
+    bomb = gzip.compress(b" " * 50_000_000)
+    assert (await backend.post("/v1/batch", content=bomb, headers=headers)).status_code == 413
+    assert (await backend.post("/v1/batch", content=b"not gzip", headers=headers)).status_code == 400
+    assert (await backend.post("/v1/batch", content=gzip.compress(b"{}")[:-4], headers=headers)).status_code == 400
+
+
+async def test_without_the_right_key_nothing_is_accepted(stack: EmbeddedStack) -> None:
+    async with httpx.AsyncClient(base_url=stack.api_url) as nobody:
+        for auth in (None, ("wrong-key-wrong-key-wrong", ""), (stack.operator_key, "")):
+            answer = await nobody.post("/v1/track", json=track(), auth=auth)
+            assert answer.status_code == 401
+            assert "WWW-Authenticate" in answer.headers
+        wrong_scope = {"Authorization": f"Bearer {stack.write_key}"}
+        assert (await nobody.get("/v1/events/rejected", headers=wrong_scope)).status_code == 403
+
+
+async def test_a_wrong_clock_of_the_device_is_corrected_by_sent_at(
+    backend: httpx.AsyncClient, database: asyncpg.Pool
+) -> None:
+    wrong = datetime.now(UTC) + timedelta(days=3)
+    call = track(timestamp=(wrong - timedelta(minutes=10)).isoformat(), sentAt=wrong.isoformat())
+    await backend.post("/v1/track", json=call)
+    (row,) = await kept(database, call["messageId"])
+    assert row["received_at"] - row["timestamp"] == timedelta(minutes=10)
+
+
+async def test_a_time_in_the_future_counts_as_now(backend: httpx.AsyncClient, database: asyncpg.Pool) -> None:
+    call = track(timestamp=(datetime.now(UTC) + timedelta(days=3)).isoformat())
+    await backend.post("/v1/track", json=call)
+    (row,) = await kept(database, call["messageId"])
+    assert row["timestamp"] == row["received_at"]
+
+
+async def customer_of(database: asyncpg.Pool, value: str) -> int:
+    number: int = await database.fetchval("select customer_id from identities where value = $1", value)
+    return number
+
+
+async def test_whoever_was_anonymous_becomes_the_user_they_turn_out_to_be(
+    backend: httpx.AsyncClient, database: asyncpg.Pool
+) -> None:
+    anonymous, user = f"a-{uuid4().hex}", f"u-{uuid4().hex}"
+    before = track(userId=None, anonymousId=anonymous)
+    await backend.post("/v1/track", json=before)
+    await backend.post("/v1/track", json=track(userId=user))
+    await backend.post("/v1/identify", json=track(userId=user, anonymousId=anonymous, traits={"first_name": "Ada"}))
+    assert await customer_of(database, anonymous) == await customer_of(database, user)
+    (row,) = await kept(database, before["messageId"])
+    assert row["customer_id"] == await customer_of(database, user)
+
+
+async def test_a_shared_device_does_not_merge_two_users(backend: httpx.AsyncClient, database: asyncpg.Pool) -> None:
+    device, first, second = f"a-{uuid4().hex}", f"u-{uuid4().hex}", f"u-{uuid4().hex}"
+    for user in (first, second):
+        await backend.post("/v1/identify", json=track(userId=user, anonymousId=device, traits={}))
+    assert await customer_of(database, first) != await customer_of(database, second)
+    assert await customer_of(database, device) == await customer_of(database, second)
+
+
+async def test_an_older_identify_that_comes_late_does_not_undo_a_newer_one(
+    backend: httpx.AsyncClient, database: asyncpg.Pool
+) -> None:
+    user, now = f"u-{uuid4().hex}", datetime.now(UTC)
+    newer = {"timestamp": now.isoformat(), "traits": {"email": "new@example.com", "plan": "b"}}
+    older = {
+        "timestamp": (now - timedelta(hours=1)).isoformat(),
+        "traits": {"email": "old@example.com", "plan": "a", "age": 3},
+    }
+    for call in (newer, older):
+        assert (await backend.post("/v1/identify", json=track(userId=user, **call))).status_code == 200
+    row = await database.fetchrow("select * from customers where id = $1", await customer_of(database, user))
+    assert row is not None
+    assert row["email"] == "new@example.com"
+    assert json.loads(row["traits"]) == {"plan": "b", "age": 3}
+
+
+async def test_segments_own_library_works_unchanged(stack: EmbeddedStack, database: asyncpg.Pool) -> None:
+    errors: list[object] = []
+    client = segment.Client(
+        stack.write_key,
+        host=stack.api_url,
+        gzip=True,
+        on_error=lambda error, batch: errors.append(error),
+        max_retries=1,
+    )
+    user, application = f"u-{uuid4().hex}", uuid4().hex
+    client.identify(user, {"email": "ada@example.com", "phone": "+14155550123", "timezone": "Europe/Berlin"})
+    client.track(user, "credit_application_started", {"application_id": application, "filled": 1, "total": 40})
+    client.page(user, "Credit", "Form")
+    client.group(user, "employer-1", {"name": "Acme"})
+    client.alias(f"before-{user}", user)
+    client.flush()
+    client.join()
+    assert errors == []
+    number = await customer_of(database, user)
+    rows = await database.fetch("select type, source from events where customer_id = $1 order by id", number)
+    assert [row["type"] for row in rows] == ["identify", "track", "page", "group", "alias"]
+    assert {row["source"] for row in rows} == {"backend"}
+    row = await database.fetchrow("select email, phone, time_zone from customers where id = $1", number)
+    assert row is not None
+    assert tuple(row.values()) == ("ada@example.com", "+14155550123", "Europe/Berlin")
+
+
+async def test_the_openapi_document_names_an_error_body_for_every_operation(backend: httpx.AsyncClient) -> None:
+    document = (await backend.get("/openapi.json")).json()
+    assert "ProblemDetails" in document["components"]["schemas"]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert operation.get("description") or operation.get("summary"), (method, path)
+            if path.startswith("/v1/"):
+                assert "401" in operation["responses"], (method, path)
+                assert operation["security"], (method, path)
