@@ -34,10 +34,11 @@ from dispatch.temporal import connect
 from domain.links import Links
 from domain.messages import Channel
 from policy.contact import ContactPolicy
-from settings import PROJECT, ConfigurationError, Deployment, Settings
+from settings import ConfigurationError, Deployment, Settings
 from store import installation
 from store.database import Pool, open_pool
-from templates.renderer import Texts
+from templates import TEXTS
+from templates.renderer import BadTexts, Texts
 from workflows.catalog import Catalog
 from workflows.declaration import DeclarationError
 from workflows.enabled import enabled
@@ -77,7 +78,7 @@ async def delivering(
     pool: Pool, catalog: Catalog, configuration: Settings, deployment: Deployment
 ) -> AsyncIterator[Deliver]:
     """Open the channels and texts `deliver` joins."""
-    texts = Texts.load(PROJECT / "templates")
+    texts = Texts.load(TEXTS)
     async with open_channels(configuration.base) as channels:
         yield Deliver(
             pool=pool,
@@ -152,7 +153,7 @@ def main(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
     """Run the process; what is missing is said in one line."""
     try:
         asyncio.run(work(workflows))
-    except (ConfigurationError, ChannelsNotConfigured, DeclarationError, installation.SpeedChanged) as error:
+    except (ConfigurationError, BadTexts, ChannelsNotConfigured, DeclarationError, installation.SpeedChanged) as error:
         sys.exit(str(error))
 
 

@@ -6,7 +6,7 @@ message twice, telling the operator in words where the run stands.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
@@ -328,9 +328,10 @@ class Journey(Generic[P]):
         walk = asyncio.create_task(self.steps())
         try:
             await workflow.wait_condition(lambda: walk.done() or self._interrupted)
-        finally:
-            walk.cancel()
-            await workflow.wait([walk])
+        except asyncio.CancelledError:
+            await _end([walk])
+            raise
+        await _end([walk])
         if self._interrupted:
             return
         if walk.cancelled():
@@ -460,10 +461,10 @@ class Journey(Generic[P]):
         tasks = [asyncio.create_task(each) for each in deliveries]
         try:
             return list(await asyncio.gather(*tasks))
-        finally:
-            for task in tasks:
-                task.cancel()
-            await workflow.wait(tasks)
+        except (asyncio.CancelledError, Exception):
+            # Not `finally`: a run that is only dropped from the worker's memory must not await.
+            await _end(tasks)
+            raise
 
     # Waiting.
 
@@ -588,6 +589,13 @@ def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> De
         source=source,
         **cls._declared,
     )
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancel what has not ended, and wait until it has."""
+    for task in tasks:
+        task.cancel()
+    await workflow.wait(tasks)
 
 
 def _at_least(status: Status) -> tuple[Status, ...]:

@@ -201,15 +201,6 @@ async def test_without_an_address_the_channel_is_skipped_and_the_journey_goes_on
     }
 
 
-async def test_a_text_that_cannot_be_written_fails_that_message_and_names_the_variable(world: World) -> None:
-    person = await world.person()
-    await person.does("credit_application_refused", application_id="A-1")
-    await person.passes(timedelta(minutes=1))
-    (email, _) = await person.messages()
-    assert email["status"] == "skipped"
-    assert "event.bank is missing" in email["reason"]
-
-
 async def test_at_night_the_sms_waits_for_the_morning(world: World) -> None:
     # The SMS is due a day and half an hour from now, between 22:30 and 23:30 where they live.
     person = await world.person(timezone=where_it_is(22))

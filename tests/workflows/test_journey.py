@@ -28,7 +28,7 @@ async def refused(person: Person, command: str) -> str:
 async def test_a_goal_in_the_middle_of_a_send_ends_even_steps_that_swallow_every_error(world: World) -> None:
     person = await world.person()
     await world.slow("sendgrid", person.email, seconds=3)
-    await person.does("story_begun")
+    await person.does("story_begun", application_id="A-1")
     await world.until(lambda: person.status_of("email"), "sending")
     await person.does("story_ended")
     assert await person.outcome() == "goal"
@@ -39,7 +39,7 @@ async def test_a_goal_in_the_middle_of_a_send_ends_even_steps_that_swallow_every
 
 async def test_an_exit_ends_it_without_success(world: World) -> None:
     person = await world.person()
-    await person.does("story_begun")
+    await person.does("story_begun", application_id="A-1")
     await person.does("story_left")
     assert await person.outcome() == "exit"
 
@@ -111,7 +111,7 @@ async def test_stop_works_while_paused_and_only_once(world: World) -> None:
 
 async def test_the_wait_of_the_contact_policy_cannot_be_skipped(world: World) -> None:
     person = await world.person(timezone=where_it_is(23))
-    await person.does("question_begun")
+    await person.does("question_begun", application_id="A-1")
     await world.until(lambda: person.waits(), True)
     assert await refused(person, "skip_wait") == (
         "Refused: the wait is the contact policy's: sms abandoned_application/almost_empty: quiet_hours"
@@ -123,7 +123,7 @@ async def test_the_wait_of_the_contact_policy_cannot_be_skipped(world: World) ->
 
 async def test_a_cascade_takes_the_next_channel_when_the_one_before_was_not_read(world: World) -> None:
     person = await world.person()
-    await person.does("cascade_begun")
+    await person.does("cascade_begun", application_id="A-1")
     await person.passes(timedelta(minutes=1))
     assert await person.got() == ["push partly_filled"]
     await person.passes(4 * HOUR)
@@ -136,7 +136,7 @@ async def test_a_cascade_takes_the_next_channel_when_the_one_before_was_not_read
 async def test_a_cascade_goes_on_at_once_when_the_provider_refuses(world: World) -> None:
     person = await world.person(email=None)
     await world.behaves(person.token, delivery="unregistered")
-    await person.does("cascade_begun")
+    await person.does("cascade_begun", application_id="A-1")
     assert await person.outcome() == "finished"
     await world.until(lambda: person.status_of("sms"), "delivered")
     assert {(row["channel"], row["status"], row["reason"]) for row in await person.messages()} == {
@@ -150,7 +150,7 @@ async def test_a_cascade_goes_on_at_once_when_the_provider_refuses(world: World)
 
 async def test_an_answer_ends_the_wait_for_it(world: World) -> None:
     person = await world.person()
-    await person.does("question_begun")
+    await person.does("question_begun", application_id="A-1")
     await person.passes(DAY)
     await world.report(person, "sms", "replied", choice="yes")
     assert await person.outcome() == "finished"
@@ -159,7 +159,7 @@ async def test_an_answer_ends_the_wait_for_it(world: World) -> None:
 
 async def test_without_an_answer_the_wait_ends_in_its_time(world: World) -> None:
     person = await world.person()
-    await person.does("question_begun")
+    await person.does("question_begun", application_id="A-1")
     await person.passes(3 * DAY + HOUR)
     assert await person.outcome() == "finished"
     assert (await person.got())[1:] == ["inbox almost_empty"]
@@ -168,7 +168,7 @@ async def test_without_an_answer_the_wait_ends_in_its_time(world: World) -> None
 @pytest.mark.parametrize(("rooms", "got"), [(3, ["inbox almost_empty"]), (1, [])])
 async def test_an_event_that_came_during_a_wait_is_seen_by_the_next(world: World, rooms: int, got: list[str]) -> None:
     person = await world.person()
-    await person.does("visit_begun")
+    await person.does("visit_begun", application_id="A-1")
     await person.does("visited", rooms=rooms, guest="Ada")
     await person.passes(DAY + HOUR)
     assert await person.outcome() == "finished"
@@ -177,7 +177,7 @@ async def test_an_event_that_came_during_a_wait_is_seen_by_the_next(world: World
 
 async def test_without_the_event_the_wait_for_it_ends_in_its_time(world: World) -> None:
     person = await world.person()
-    await person.does("visit_begun")
+    await person.does("visit_begun", application_id="A-1")
     await person.passes(2 * DAY + HOUR)
     assert await person.outcome() == "finished"
     assert await person.got() == ["email almost_empty"]
@@ -185,19 +185,29 @@ async def test_without_the_event_the_wait_for_it_ends_in_its_time(world: World) 
 
 async def test_a_journey_is_entered_again_only_after_its_interval(world: World) -> None:
     person = await world.person()
-    await person.does("monthly_begun")
+    await person.does("monthly_begun", application_id="A-1")
     assert await person.outcome() == "finished"
-    await person.does("monthly_begun")
+    await person.does("monthly_begun", application_id="A-1")
     assert len(await person.enrolments()) == 1
     assert "may enter again 30 days later" in (await person.notes())[-1]
 
 
 async def test_what_would_come_too_late_is_dropped_with_that_reason(world: World) -> None:
     person = await world.person(timezone=where_it_is(23))
-    await person.does("useful_begun")
+    await person.does("useful_begun", application_id="A-1")
     assert await person.outcome() == "finished"
     (message,) = await person.messages()
     assert (message["status"], message["reason"]) == ("skipped", "quiet_hours:expires before they end")
+
+
+async def test_a_text_that_cannot_be_written_fails_that_message_and_names_the_variable(world: World) -> None:
+    person = await world.person()
+    await person.does("lean_begun")  # Without the application its texts speak of.
+    await person.passes(2 * DAY)
+    assert await person.outcome() == "finished"
+    (message,) = await person.messages()
+    assert message["status"] == "skipped"
+    assert "event.application_id is missing" in message["reason"]
 
 
 # What Temporal gets to know.
@@ -221,7 +231,7 @@ async def test_a_run_costs_what_the_design_says(world: World) -> None:
     # Enter, wait, send, wait, condition, send, closing record, leave: a day of this person's takes a second.
     person = await world.person()
     await world.lives_faster(person, 86_400)
-    await person.does("lean_begun")
+    await person.does("lean_begun", application_id="A-1")
     assert await person.outcome() == "finished"
     assert await person.got() == ["inbox almost_empty", "inbox partly_filled"]
     history = await (await person.run()).fetch_history()
@@ -230,7 +240,7 @@ async def test_a_run_costs_what_the_design_says(world: World) -> None:
 
 async def test_a_bug_in_the_steps_suspends_the_run_and_never_fails_it(world: World) -> None:
     person = await world.person()
-    await person.does("buggy_begun")
+    await person.does("buggy_begun", application_id="A-1")
     await world.until(lambda: person.attempts(), 2, at_least=True)
     assert (await (await person.run()).describe()).status.name == "RUNNING"  # type: ignore[union-attr]
     await person.does("story_ended")
