@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import logs
 import settings
-from api import customers, events, inbox, journeys, links, problems, webhooks
+from api import customers, events, inbox, journeys, links, problems, reports, webhooks
 from api.context import Context, Ctx
 from dispatch.temporal import connect, is_reachable
 from domain.links import Links
@@ -63,7 +63,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
 
     app = FastAPI(title="Journeys", version="1", description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
-    for room in (events, journeys, customers, inbox, webhooks, links):
+    for room in (events, journeys, customers, inbox, reports, webhooks, links):
         app.include_router(room.router)
     _add_operations(app)
     return app

@@ -1,13 +1,12 @@
 """What a request needs: the database, the enabled journeys, who is calling."""
 
 import time
-from base64 import b64decode
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.security import HTTPBasic, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from temporalio.client import Client
 
 from api.problems import Problem
@@ -80,22 +79,13 @@ def _unauthorised(scheme: str) -> Problem:
     return Problem(401, "unauthorized", "a valid key is required", headers={"WWW-Authenticate": scheme})
 
 
-def _basic_user(header: str) -> str:
-    try:
-        return b64decode(header.removeprefix("Basic "), validate=True).decode().partition(":")[0]
-    except ValueError:
-        return ""
-
-
-async def write_key(request: Request, ctx: Ctx) -> Key:
+async def write_key(ctx: Ctx, given: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]) -> Key:
     """The key of whoever sends events: Basic authentication, the write key as user name.
 
     Raises:
         Problem: 401.
     """
-    header = request.headers.get("authorization", "")
-    token = _basic_user(header) if header.startswith("Basic ") else ""
-    key = await ctx.recognise(token) if token else None
+    key = await ctx.recognise(given.username) if given and given.username else None
     if key is None or Scope.INGEST not in key.scopes:
         raise _unauthorised('Basic realm="events"')
     return key
@@ -108,10 +98,8 @@ def allowed(*scopes: Scope) -> Callable[..., object]:
         Problem: 401 without a valid key, 403 without the scope.
     """
 
-    async def check(request: Request, ctx: Ctx) -> Key:
-        header = request.headers.get("authorization", "")
-        token = header.removeprefix("Bearer ") if header.startswith("Bearer ") else ""
-        key = await ctx.recognise(token) if token else None
+    async def check(ctx: Ctx, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Key:
+        key = await ctx.recognise(given.credentials) if given else None
         if key is None:
             raise _unauthorised("Bearer")
         if not key.scopes & set(scopes):
@@ -121,7 +109,7 @@ def allowed(*scopes: Scope) -> Callable[..., object]:
     return check
 
 
-WriteKey = Annotated[Key, Depends(write_key), Depends(_BASIC)]
-Reader = Annotated[Key, Depends(allowed(Scope.READ, Scope.OPERATE)), Depends(_BEARER)]
-Operator = Annotated[Key, Depends(allowed(Scope.OPERATE)), Depends(_BEARER)]
-InboxReader = Annotated[Key, Depends(allowed(Scope.INBOX, Scope.OPERATE)), Depends(_BEARER)]
+WriteKey = Annotated[Key, Depends(write_key)]
+Reader = Annotated[Key, Depends(allowed(Scope.READ, Scope.OPERATE))]
+Operator = Annotated[Key, Depends(allowed(Scope.OPERATE))]
+InboxReader = Annotated[Key, Depends(allowed(Scope.INBOX, Scope.OPERATE))]

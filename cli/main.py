@@ -2,6 +2,9 @@
 
 import typer
 
+from cli import commands
+from cli.keys import keys, migrate
+from cli.replay.command import replay
 from cli.up import up
 
 app = typer.Typer(
@@ -9,8 +12,26 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",
 )
-app.command()(up)
+
+HERE = "On this machine"
+app.command(rich_help_panel=HERE)(up)
+app.command(rich_help_panel=HERE)(replay)
+
+RUNNING = "A running installation"
+app.command("list", rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.list_journeys)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.show)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.start)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.pause)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.resume)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.stop)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.skip_wait)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.events)
+
+DATABASE = "Its database"
+app.add_typer(keys, name="keys", rich_help_panel=DATABASE)
+app.command(rich_help_panel=DATABASE)(migrate)
 
 
 @app.callback()

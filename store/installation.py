@@ -26,13 +26,19 @@ async def begin(connection: Connection, speed: float) -> Clock:
         """,
         speed,
     )
-    row = await connection.fetchrow("select origin, speed from installation")
-    assert row is not None
-    if row["speed"] != speed:
+    begun = await clock(connection)
+    if begun.speed != speed:
         raise SpeedChanged(
-            f"JOURNEYS_SPEED: this installation runs at speed {row['speed']:g} and customers are in journeys; "
+            f"JOURNEYS_SPEED: this installation runs at speed {begun.speed:g} and customers are in journeys; "
             f"it cannot change to {speed:g} until they are out"
         )
+    return begun
+
+
+async def clock(connection: Connection) -> Clock:
+    """Return the installation's clock, which `begin` has started."""
+    row = await connection.fetchrow("select origin, speed from installation")
+    assert row is not None
     return Clock(origin=row["origin"], speed=row["speed"])
 
 

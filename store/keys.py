@@ -6,12 +6,14 @@
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 
+import asyncpg
 from pydantic import BaseModel, Field, SecretStr, TypeAdapter, ValidationError
 
 from settings import ConfigurationError, database_url
@@ -66,12 +68,47 @@ async def ensure(connection: Connection, keys: Sequence[GivenKey]) -> None:
         await connection.execute(
             """
             insert into api_keys (name, token_hash, scopes) values ($1, $2, $3)
-            on conflict (name) do update set token_hash = excluded.token_hash, scopes = excluded.scopes, revoked_at = null
+            on conflict (name) do update
+            set token_hash = excluded.token_hash, scopes = excluded.scopes, revoked_at = null
             """,
             key.name,
             hash_of(key.token.get_secret_value()),
             key.scopes,
         )
+
+
+async def create(connection: Connection, name: str, scopes: Sequence[Scope]) -> str | None:
+    """Make a key and return its token; None if an unrevoked key has that name."""
+    token = f"{name}_{secrets.token_urlsafe(32)}"
+    made = await connection.fetchval(
+        """
+        insert into api_keys (name, token_hash, scopes) values ($1, $2, $3)
+        on conflict (name) do update
+        set token_hash = excluded.token_hash, scopes = excluded.scopes, created_at = now(), revoked_at = null
+        where api_keys.revoked_at is not null
+        returning name
+        """,
+        name,
+        hash_of(token),
+        list(dict.fromkeys(scopes)),
+    )
+    return token if made else None
+
+
+async def every(connection: Connection) -> list[asyncpg.Record]:
+    """Return all keys by name, without their tokens, which nobody has."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        "select name, scopes, created_at, revoked_at from api_keys order by name"
+    )
+    return rows
+
+
+async def revoke(connection: Connection, name: str) -> bool:
+    """Revoke a key; False if there is none of that name, or it is revoked."""
+    done: str = await connection.execute(
+        "update api_keys set revoked_at = now() where name = $1 and revoked_at is null", name
+    )
+    return done != "UPDATE 0"
 
 
 async def _ensure_given() -> None:

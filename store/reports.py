@@ -99,24 +99,59 @@ async def parked(connection: Connection, before: int | None, limit: int) -> list
     return rows
 
 
-async def counts(connection: Connection, since: datetime) -> dict[str, Any]:
-    """Return what has happened since a wall time: events, enrolments, goals, messages by channel and status."""
-    row = await connection.fetchrow(
-        """
-        select (select count(*) from events where received_at >= $1 and source not like 'webhook:%') as events,
-               (select count(*) from enrolments where created_at >= $1) as enrolments,
-               (select count(*) from enrolments where created_at >= $1 and outcome = 'goal') as goals_reached,
-               (select count(*) from enrolments where created_at >= $1 and ended_at is null) as running,
-               (select count(*) from rejected_events where received_at >= $1) as rejected
-        """,
-        since,
-    )
-    assert row is not None
-    messages = await connection.fetch(
-        "select channel, status, count(*) as messages from messages where created_at >= $1 group by 1, 2 order by 1, 2",
-        since,
-    )
+async def counts(connection: Connection, *, since: datetime | None, replay: str | None) -> dict[str, Any]:
+    """Return what has happened: events, stays by journey and outcome, messages by channel and status.
+
+    All of it at one moment, so that the numbers fit each other.
+
+    Args:
+        since: Only what was received or made from this wall time on.
+        replay: Only what came of the events of one replay, which carry its name in their context.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        row = await connection.fetchrow(
+            """
+            select count(*) as events,
+                   count(*) filter (where dispatched_at is null and parked_at is null) as undispatched,
+                   count(*) filter (where parked_at is not null) as parked,
+                   (select count(*) from rejected_events
+                    where ($1::timestamptz is null or received_at >= $1)
+                      and ($2::text is null or body -> 'context' ->> 'replay' = $2)) as rejected
+            from events
+            where ($1::timestamptz is null or received_at >= $1)
+              and ($2::text is null or context ->> 'replay' = $2)
+              and source not like 'webhook:%' and source not like 'operator:%'
+            """,
+            since,
+            replay,
+        )
+        assert row is not None
+        stays = await connection.fetch(
+            """
+            select e.journey, coalesce(e.outcome, 'running') as state, count(*) as stays
+            from enrolments e join events t on t.id = e.trigger_event_id
+            where ($1::timestamptz is null or e.created_at >= $1)
+              and ($2::text is null or t.context ->> 'replay' = $2)
+            group by 1, 2 order by 1, 2
+            """,
+            since,
+            replay,
+        )
+        messages = await connection.fetch(
+            """
+            select m.channel, m.status, count(*) as messages
+            from messages m join enrolments e on e.id = m.enrolment_id join events t on t.id = e.trigger_event_id
+            where ($1::timestamptz is null or m.created_at >= $1)
+              and ($2::text is null or t.context ->> 'replay' = $2)
+            group by 1, 2 order by 1, 2
+            """,
+            since,
+            replay,
+        )
+    by_journey: dict[str, dict[str, int]] = {}
+    for each in stays:
+        by_journey.setdefault(each["journey"], {})[each["state"]] = each["stays"]
     by_channel: dict[str, dict[str, int]] = {}
     for each in messages:
         by_channel.setdefault(each["channel"], {})[each["status"]] = each["messages"]
-    return {**dict(row), "messages": by_channel}
+    return {**dict(row), "enrolments": by_journey, "messages": by_channel}

@@ -1,13 +1,25 @@
 """The mapping: which column is what, who the customer is, which row means which event."""
 
+import codecs
+import math
 import string
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    ValidationError,
+)
 
 Row = Mapping[str, str]
 
@@ -40,22 +52,42 @@ def _zone(name: str) -> str:
     return name
 
 
+@dataclass(frozen=True)
+class Number:
+    """A number read from a text with ``{column}`` in it."""
+
+    template: str
+
+
+def _value(given: object) -> bool | int | float | str | Number:
+    if isinstance(given, str):
+        return _template(given)
+    if isinstance(given, bool | int | float):
+        return given
+    if isinstance(given, dict) and given.keys() == {"number"} and isinstance(given["number"], str):
+        return Number(_template(given["number"]))
+    raise ValueError('must be a text, a number, true, false, or { number = "{column}" }')
+
+
+def _encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError("must be an encoding Python knows, such as utf-8 or latin-1") from None
+
+
+def _listed(given: object) -> object:
+    return [given] if isinstance(given, str) else given
+
+
 Template = Annotated[str, AfterValidator(_template)]
+Value = Annotated[bool | int | float | str | Number, PlainValidator(_value)]
 Column = Annotated[str, StringConstraints(min_length=1)]
 Zone = Annotated[str, AfterValidator(_zone)]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Number(_Part):
-    """A number read from a text with ``{column}`` in it."""
-
-    number: Template
-
-
-Value = bool | int | float | Number | Template
 
 
 class Columns(_Part):
@@ -99,13 +131,11 @@ class Customer(_Part):
 class Rule(_Part):
     """Rows of a kind: those whose columns have these values, or one of several."""
 
-    when: dict[Column, str | list[str]] = Field(min_length=1)
+    when: dict[Column, Annotated[list[str], BeforeValidator(_listed)]] = Field(min_length=1)
 
     def fits(self, row: Row) -> bool:
         """Whether a row is of this kind."""
-        return all(
-            row[column] in (wanted if isinstance(wanted, list) else [wanted]) for column, wanted in self.when.items()
-        )
+        return all(row[column] in wanted for column, wanted in self.when.items())
 
 
 class EventRule(Rule):
@@ -126,7 +156,7 @@ class IgnoreRule(Rule):
     because: str = Field(min_length=1)
 
 
-class Mapping_(_Part):
+class LogMapping(_Part):
     """A whole mapping.
 
     Attributes:
@@ -139,7 +169,7 @@ class Mapping_(_Part):
     """
 
     title: str = Field(min_length=1)
-    encoding: str = "utf-8"
+    encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     columns: Columns
     times: Times = Times()
@@ -167,21 +197,21 @@ class Mapping_(_Part):
             yield from rule.properties.values()
 
 
-def load(path: Path) -> Mapping_:
+def load(path: Path) -> LogMapping:
     """Read a mapping.
 
     Raises:
         BadMapping: The file is missing or wrong.
     """
     try:
-        return Mapping_.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return LogMapping.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         raise BadMapping(f"{path}: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadMapping(f"{path}: {error}") from None
     except ValidationError as error:
-        wrong = dict.fromkeys(
-            f"{path}: {'.'.join(_place(fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+        wrong = (
+            f"{path}: {_place(fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_input=False, include_url=False)
         )
         raise BadMapping("\n".join(wrong)) from None
@@ -193,26 +223,24 @@ def fill(value: Value, row: Row) -> Any:
     Raises:
         Unusable: It must be a number and is none.
     """
-    if isinstance(value, Number):
-        try:
-            number = float(value.number.format_map(row))
-        except ValueError:
-            raise Unusable(f"{value.number}: must be a number") from None
-        return int(number) if number.is_integer() else number
-    return value.format_map(row) if isinstance(value, str) else value
+    if not isinstance(value, Number):
+        return value.format_map(row) if isinstance(value, str) else value
+    try:
+        number = float(value.template.format_map(row))
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Unusable(f"{value.template}: must be a number")
+    return int(number) if number.is_integer() else number
 
 
 def _columns_of(value: Value) -> set[str]:
-    template = value.number if isinstance(value, Number) else value
+    template = value.template if isinstance(value, Number) else value
     if not isinstance(template, str):
         return set()
     return {column for _, column, _, _ in string.Formatter().parse(template) if column}
 
 
-def _place(location: tuple[int | str, ...]) -> Iterator[str]:
-    """Name a field as it stands in the file; pydantic adds the name of each type it has tried."""
-    for part in location:
-        if isinstance(part, int):
-            yield str(part + 1)
-        elif part not in ("bool", "int", "float", "str", "Number") and not part.startswith(("function", "list[")):
-            yield part
+def _place(location: tuple[int | str, ...]) -> str:
+    """Name a field as it stands in the file, entries of lists counted from 1."""
+    return ".".join(str(part + 1) if isinstance(part, int) else part for part in location)

@@ -1,0 +1,57 @@
+"""Reports over HTTP: what has happened, and what time it is for the customers."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, BaseModel, Field
+
+from api.context import Db, Reader
+from api.problems import documented
+from store import installation, reports
+
+router = APIRouter(tags=["reports"])
+
+
+class Counts(BaseModel):
+    """What has happened, counted at one moment."""
+
+    events: int = Field(description="Accepted from backends; what providers called back with is not among them.")
+    undispatched: int = Field(description="Of the events, those that have not reached their runs yet.")
+    parked: int = Field(description="Of the events, those that can never be dispatched as they are.")
+    rejected: int = Field(description="Calls of batches that were not accepted and are kept to be mended.")
+    enrolments: dict[str, dict[str, int]] = Field(
+        description="Stays by journey and outcome; those not over are `running`.",
+        examples=[{"AbandonedApplication": {"goal": 110, "running": 90}}],
+    )
+    messages: dict[str, dict[str, int]] = Field(
+        description="Messages by channel and status.", examples=[{"email": {"delivered": 80, "clicked": 20}}]
+    )
+
+
+class Time(BaseModel):
+    """Journey time: ``origin + (wall - origin) * speed``."""
+
+    origin: datetime
+    speed: float = Field(description="Journey seconds per wall second; 1 in production.")
+    now: datetime = Field(description="The present in journey time.")
+
+
+@router.get("/v1/reports/counts", responses=documented(401, 403, 422, 503))
+async def counts(
+    _: Reader,
+    db: Db,
+    since: Annotated[AwareDatetime | None, Query(description="Only what came or was made from then on.")] = None,
+    replay: Annotated[
+        str | None, Query(max_length=100, pattern=r"^[^\x00]*$", description="Only what came of one replay's events.")
+    ] = None,
+) -> Counts:
+    """Count events, stays and messages."""
+    return Counts.model_validate(await reports.counts(db, since=since, replay=replay))
+
+
+@router.get("/v1/time", responses=documented(401, 403, 503))
+async def read_time(_: Reader, db: Db) -> Time:
+    """Tell how fast the customers' time runs here, and what it is now."""
+    clock = await installation.clock(db)
+    return Time(origin=clock.origin, speed=clock.speed, now=clock.journey_time(datetime.now(UTC)))
