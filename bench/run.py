@@ -29,6 +29,9 @@ from store.migrate import migrate
 
 ROUNDS = 3
 
+APPLICATION = {"application_id": "A-1"}
+"""What the texts that are sent speak of."""
+
 UNDER_WAY = """
     select count(*) from identities i left join enrolments e using (customer_id)
     where i.value = any($1) and e.ended_at is null
@@ -82,7 +85,7 @@ class Bench:
             processes = {"worker": worker, "API": api, **self._shared()}
             before, began = _cpu(processes), time.monotonic()
             for user in users:
-                call = {"messageId": uuid4().hex, "userId": user, "event": "round_begun"}
+                call = {"messageId": uuid4().hex, "userId": user, "event": "round_begun", "properties": APPLICATION}
                 (await backend.post("/v1/track", json=call)).raise_for_status()
             while await pool.fetchval(UNDER_WAY, users):
                 assert time.monotonic() - began < 180, "the journeys do not end"
