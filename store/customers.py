@@ -45,7 +45,10 @@ async def find(connection: Connection, identities: Iterable[Identity]) -> dict[I
 async def lock_unknown(connection: Connection, identities: Iterable[Identity]) -> None:
     """Let one transaction at a time give these identities a customer, whichever comes first."""
     await connection.execute(
-        "select pg_advisory_xact_lock($1, hashtext(each)) from (select distinct each from unnest($2::text[]) each order by each) s",
+        """
+        select pg_advisory_xact_lock($1, hashtext(each))
+        from (select distinct each from unnest($2::text[]) each order by each) s
+        """,
         IDENTITY_LOCKS,
         sorted(f"{kind}:{value}" for kind, value in identities),
     )
@@ -91,6 +94,13 @@ async def lock(connection: Connection, customers: Iterable[int]) -> dict[int, in
         "select id, merged_into from customers where id = any($1) order by id for update", sorted(set(customers))
     )
     return {row["id"]: row["merged_into"] for row in rows if row["merged_into"] is not None}
+
+
+async def lock_reached_at(connection: Connection, address: str) -> None:
+    """Lock everybody who is reached at an email address or a phone number."""
+    await connection.execute(
+        "select from customers where lower(email) = lower($1) or phone = $1 order by id for update", address
+    )
 
 
 async def describe(connection: Connection, customer: int, profile: Profile, at: datetime) -> None:
@@ -219,3 +229,52 @@ async def any_identity(connection: Connection, customer: int) -> dict[str, str]:
     if row is None:
         return {}
     return {"userId" if row["kind"] == "user" else "anonymousId": row["value"]}
+
+
+async def profile(connection: Connection, customer: int) -> dict[str, Any]:
+    """Return what is known of a customer, with identities, live devices and suppressions."""
+    row = await connection.fetchrow(
+        """
+        select id, email, phone, locale, time_zone, traits, created_at, identified_at, speed,
+               (select count(*) from devices d where d.customer_id = c.id and d.dead_at is null) as devices
+        from customers c where id = $1
+        """,
+        customer,
+    )
+    assert row is not None
+    identities = await connection.fetch(
+        "select kind, value from identities where customer_id = $1 order by kind desc, value", customer
+    )
+    suppressions = await connection.fetch(
+        """
+        select channel, reason, source, created_at from suppressions
+        where recipient in (lower($1), $2, address_hash($1), address_hash($2)) order by created_at
+        """,
+        row["email"],
+        row["phone"],
+    )
+    return {
+        **row,
+        "identities": [dict(each) for each in identities],
+        "suppressions": [dict(each) for each in suppressions],
+    }
+
+
+async def set_speed(connection: Connection, customer: int, speed: float) -> bool:
+    """Give a test customer a journey time of their own from now on; their row must be locked.
+
+    Args:
+        speed: Journey seconds per wall second.
+
+    Returns:
+        False if they are in a journey, whose time cannot be changed under way.
+    """
+    done: str = await connection.execute(
+        """
+        update customers c set speed = $2, clock_origin = now()
+        where id = $1 and not exists (select from enrolments e where e.customer_id = c.id and e.ended_at is null)
+        """,
+        customer,
+        speed,
+    )
+    return done != "UPDATE 0"

@@ -80,10 +80,30 @@ async def find(connection: Connection, message: UUID) -> Row | None:
     return Row(Status(row["status"]), *list(row.values())[1:]) if row else None
 
 
+@dataclass(frozen=True)
+class Linked:
+    """What the addresses in a message need to know of it.
+
+    Attributes:
+        links: Where its tracked links lead, by place.
+    """
+
+    locale: str | None
+    links: list[str]
+
+
+async def linked(connection: Connection, message: UUID) -> Linked | None:
+    """Return what a message links to."""
+    row = await connection.fetchrow("select locale, links from messages where id = $1", message)
+    return Linked(*row.values()) if row else None
+
+
 async def suppression(connection: Connection, channel: str, recipient: str) -> str | None:
     """Return why nothing may be sent to a recipient by a channel, if so."""
     reason: str | None = await connection.fetchval(
-        "select reason from suppressions where channel = $1 and recipient = lower($2)", channel, recipient
+        "select reason from suppressions where channel = $1 and recipient in (lower($2), address_hash($2))",
+        channel,
+        recipient,
     )
     return reason
 
@@ -105,7 +125,7 @@ async def suppress(connection: Connection, channel: str, recipient: str, reason:
 async def lift_suppression(connection: Connection, channel: str, recipient: str, reason: str) -> None:
     """Undo one kind of suppression, as START undoes STOP."""
     await connection.execute(
-        "delete from suppressions where channel = $1 and recipient = lower($2) and reason = $3",
+        "delete from suppressions where channel = $1 and recipient in (lower($2), address_hash($2)) and reason = $3",
         channel,
         recipient,
         reason,
@@ -197,7 +217,8 @@ async def skip(
         insert into messages (id, customer_id, enrolment_id, step, occurrence, channel, template, message_class,
                               status, reason, journey_at)
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-        on conflict (id) do update set status = excluded.status, reason = excluded.reason, journey_at = excluded.journey_at
+        on conflict (id) do update
+        set status = excluded.status, reason = excluded.reason, journey_at = excluded.journey_at
         """,
         message,
         customer,
@@ -288,7 +309,8 @@ async def advance(
     first_time = f", {moment} = coalesce({moment}, $5)" if moment else ", accepted_at = coalesce(accepted_at, $5)"
     row = await connection.fetchrow(
         f"""
-        update messages set status = $2, provider_id = coalesce(provider_id, $4), reason = coalesce($6, reason){first_time}
+        update messages
+        set status = $2, provider_id = coalesce(provider_id, $4), reason = coalesce($6, reason){first_time}
         where id = $1 and status = any($3)
         returning customer_id, enrolment_id, channel, recipient, $2 = any(awaits) as awaited
         """,
@@ -300,6 +322,21 @@ async def advance(
         reason,
     )
     return Moved(*row.values()) if row else None
+
+
+async def explain(connection: Connection, message: UUID, reason: str) -> None:
+    """Keep why a message has not arrived yet."""
+    await connection.execute(
+        "update messages set reason = $2 where id = $1 and status = any($3)",
+        message,
+        reason,
+        _before(Status.DELIVERED),
+    )
+
+
+async def dismiss(connection: Connection, message: UUID, at: datetime) -> None:
+    """Record that the customer put a message away; the first time stays."""
+    await connection.execute("update messages set dismissed_at = coalesce(dismissed_at, $2) where id = $1", message, at)
 
 
 def _before(status: Status) -> list[str]:

@@ -11,8 +11,15 @@ STATEMENTS = (
         id int primary key default 1 check (id = 1),
         origin timestamptz not null,
         speed double precision not null check (speed > 0),
-        closed_runs_seen timestamptz
+        closed_runs_seen timestamptz,
+        address_salt bytea not null default uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
     )
+    """,
+    # Stands for the address of an erased customer who must not be written to.
+    """
+    create function address_hash(address text) returns text language sql stable as $$
+        select 'erased:' || encode(sha256(address_salt || convert_to(lower(address), 'UTF8')), 'hex') from installation
+    $$
     """,
     """
     create table api_keys (
@@ -179,18 +186,21 @@ STATEMENTS = (
         primary key (channel, recipient)
     )
     """,
-    # What providers called back with, under the provider's own id of the callback.
+    # What providers called back with, under the provider's own id of the callback. `address` is kept
+    # where no message of ours leads to the customer, so that they can be erased.
     """
     create table callbacks (
         provider text not null,
         callback_id text not null,
         message_id uuid,
+        address text,
         received_at timestamptz not null default now(),
         body jsonb not null,
         primary key (provider, callback_id)
     )
     """,
     "create index on callbacks (message_id)",
+    "create index on callbacks (address) where address is not null",
 )
 
 

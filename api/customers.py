@@ -1,0 +1,247 @@
+"""Customers over HTTP: who they are, everything that happened to them and why, their own speed, erasure."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import chain
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import structlog
+from fastapi import APIRouter, Path, Query
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from api.context import Context, Ctx, Db, Operator, Reader
+from api.problems import Problem, documented
+from store import customers, erasure, timeline
+from store.customers import Identity
+from store.database import Connection
+
+log = structlog.get_logger()
+router = APIRouter(tags=["customers"])
+
+TEXT = r"^[^\x00]*$"
+"""PostgreSQL's texts cannot hold U+0000."""
+
+UserId = Annotated[
+    str,
+    Path(
+        min_length=1,
+        max_length=255,
+        pattern=TEXT,
+        description="The backend's id of the customer, or the anonymous id of one who has no other.",
+        examples=["client-4711"],
+    ),
+]
+
+
+class KnownAs(BaseModel):
+    """An id by which calls name a customer."""
+
+    kind: Literal["user", "anonymous"]
+    value: str
+
+
+class Suppressed(BaseModel):
+    """Why nothing is sent to the customer by a channel."""
+
+    channel: str = Field(examples=["sms"])
+    reason: str = Field(examples=["opted_out"])
+    source: str = Field(examples=["twilio:inbound"])
+    created_at: datetime
+
+
+class Customer(BaseModel):
+    """What is known of a customer."""
+
+    id: int = Field(description="Our number of the customer, as the Temporal UI shows it.")
+    email: str | None
+    phone: str | None
+    locale: str | None
+    time_zone: str | None
+    traits: dict[str, Any]
+    created_at: datetime
+    identified_at: datetime | None
+    devices: int = Field(description="Devices that take pushes.")
+    speed: float | None = Field(description="Of a test customer: journey seconds per wall second.")
+    identities: list[KnownAs]
+    suppressions: list[Suppressed]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    at: datetime = Field(description="Wall time.")
+
+
+class EventEntry(_Entry):
+    """Something the customer did, or a report about a message their journey waited for."""
+
+    kind: Literal["event"] = "event"
+    id: int
+    type: str
+    name: str
+    source: str
+    properties: dict[str, Any]
+    timestamp: datetime = Field(description="When it happened, by the sender's word.")
+    dispatched_at: datetime | None
+    parked_at: datetime | None
+    note: str | None = Field(description="What came of it: what it started or ended, or why it did not.")
+
+
+class EnrolmentEntry(_Entry):
+    """A stay in a journey."""
+
+    kind: Literal["enrolment"] = "enrolment"
+    id: int
+    journey: str
+    key: str
+    workflow_id: str
+    enrolled_at: datetime = Field(description="Journey time.")
+    outcome: str | None
+    ended_by: str | None = Field(description="Name of the event that decided the outcome.")
+    ended_at: datetime | None
+    temporal_ui: str | None = Field(description="The run in the Temporal UI.")
+
+
+class MessageEntry(_Entry):
+    """A message that was decided about, with the reason if it was not sent or did not arrive."""
+
+    kind: Literal["message"] = "message"
+    id: UUID
+    enrolment_id: int
+    channel: str
+    template: str
+    template_version: str | None
+    locale: str | None
+    message_class: str
+    status: str
+    reason: str | None
+    attempt: int
+    journey_at: datetime
+    delivered_at: datetime | None
+    read_at: datetime | None
+    clicked_at: datetime | None
+    replied_at: datetime | None
+    failed_at: datetime | None
+    dismissed_at: datetime | None
+
+
+Entry = Annotated[EventEntry | EnrolmentEntry | MessageEntry, Field(discriminator="kind")]
+
+
+class Timeline(BaseModel):
+    """What happened to a customer, the newest first."""
+
+    entries: list[Entry]
+    next: datetime | None = Field(description="Give it as `before` for what is older; None at the end.")
+
+
+class Speed(BaseModel):
+    """A test customer's own journey time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    speed: float = Field(gt=0, le=10_000_000, description="Journey seconds per wall second.", examples=[86400])
+
+
+_ERRORS = documented(401, 403, 404, 410, 422, 503)
+
+
+@router.get("/v1/customers/{user_id}", responses=_ERRORS)
+async def read_customer(user_id: UserId, _: Reader, ctx: Ctx, db: Db) -> Customer:
+    """Read what is known of a customer, and by which channels nothing may be sent to them."""
+    return Customer.model_validate(await customers.profile(db, await existing(ctx, db, user_id)))
+
+
+@router.get("/v1/customers/{user_id}/timeline", responses=_ERRORS)
+async def read_timeline(
+    user_id: UserId,
+    _: Reader,
+    ctx: Ctx,
+    db: Db,
+    before: Annotated[AwareDatetime | None, Query(description="Only what is older, wall time.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Timeline:
+    """Read what happened to a customer and why: events, stays in journeys, messages sent and not sent.
+
+    A page may be longer than its limit: what happened at the same instant stays together.
+    """
+    found = await timeline.page(db, await existing(ctx, db, user_id), before, limit)
+    entries: Sequence[EventEntry | EnrolmentEntry | MessageEntry] = sorted(
+        chain(
+            (EventEntry(**row) for row in found["event"]),
+            (EnrolmentEntry(**row, temporal_ui=ctx.run_url(row["workflow_id"])) for row in found["enrolment"]),
+            (MessageEntry(**row) for row in found["message"]),
+        ),
+        key=lambda entry: entry.at,
+        reverse=True,
+    )
+    if len(entries) <= limit:
+        return Timeline(entries=list(entries), next=None)
+    last = entries[limit - 1].at
+    return Timeline(entries=[entry for entry in entries if entry.at >= last], next=last)
+
+
+@router.put("/v1/customers/{user_id}/speed", status_code=204, responses=documented(401, 403, 404, 409, 410, 422, 503))
+async def set_speed(user_id: UserId, body: Speed, ctx: Ctx, key: Operator) -> None:
+    """Make somebody a test customer, for whom journey time runs faster: waits, quiet hours, caps and all."""
+    async with ctx.pool.acquire() as connection, connection.transaction():
+        number = await _locked(connection, user_id)
+        if number is None:
+            raise await _unknown(ctx, connection, user_id)
+        if not await customers.set_speed(connection, number, body.speed):
+            raise Problem(409, "in_a_journey", "the customer is in a journey, whose time cannot change under way")
+    log.info("test customer", customer=number, speed=body.speed, by=key.name)
+
+
+@router.delete("/v1/customers/{user_id}", status_code=204, responses=documented(401, 403, 404, 422, 503))
+async def erase_customer(user_id: UserId, ctx: Ctx, key: Operator) -> None:
+    """Erase a customer: their journeys end, everything personal is removed, their events are refused from now on.
+
+    What the providers hold of them is to be erased there. Erasing again is 204 as well.
+    """
+    async with ctx.pool.acquire() as connection, connection.transaction():
+        number = await _locked(connection, user_id)
+        if number is None:
+            problem = await _unknown(ctx, connection, user_id)
+            if problem.status == 410:
+                return
+            raise problem
+        await erasure.erase(connection, number, ctx.tombstones, f"operator:{key.name}", datetime.now(UTC))
+    log.info("customer erased", customer=number, by=key.name)
+
+
+async def existing(ctx: Context, connection: Connection, user_id: str) -> int:
+    """Return our number of a customer.
+
+    Raises:
+        Problem: 404; 410 if they were erased.
+    """
+    number = await _find(connection, user_id)
+    if number is None:
+        raise await _unknown(ctx, connection, user_id)
+    return number
+
+
+def _identities(user_id: str) -> list[Identity]:
+    return [("user", user_id), ("anonymous", user_id)]
+
+
+async def _find(connection: Connection, user_id: str) -> int | None:
+    found = await customers.find(connection, _identities(user_id))
+    return next((found[identity] for identity in _identities(user_id) if identity in found), None)
+
+
+async def _locked(connection: Connection, user_id: str) -> int | None:
+    """Lock a customer; until then they may be merged with another one, or erased."""
+    while (number := await _find(connection, user_id)) is not None:
+        await customers.lock(connection, [number])
+        if await _find(connection, user_id) == number:
+            return number
+    return None
+
+
+async def _unknown(ctx: Context, connection: Connection, user_id: str) -> Problem:
+    if await customers.erased(connection, _identities(user_id), ctx.tombstones):
+        return Problem(410, "customer_erased", "this customer was erased; nothing about them is kept any more")
+    return Problem(404, "not_found", "there is no such customer")

@@ -1,0 +1,66 @@
+"""A message moves on, by a provider's report or the customer's own deed; its run hears of it if it waits."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+from dispatch.plan import MESSAGE_REPLY, MESSAGE_STATUS
+from domain.messages import Status
+from store import events, messages
+from store.database import Connection
+from store.events import NewEvent
+
+
+@dataclass(frozen=True)
+class Report:
+    """What somebody says of a message.
+
+    Attributes:
+        provider: Who says so.
+        callback_id: Their id of the report; unique with the provider.
+        at: When it happened, wall time.
+        provider_id: The provider's id of the message, if the report names it.
+        reason: A code, never a text, which may hold addresses.
+        choice: Of a reply: the button chosen.
+    """
+
+    provider: str
+    callback_id: str
+    at: datetime
+    provider_id: str | None = None
+    reason: str | None = None
+    choice: str | None = None
+
+
+async def move(connection: Connection, message: UUID, status: Status, report: Report) -> None:
+    """Move a message forward, never back; its customer's row must be locked.
+
+    Where its run waits for this, an event takes its place in the customer's order, so that dispatch
+    signals the run for certain and in order.
+    """
+    now = datetime.now(UTC)
+    at = min(report.at, now)
+    moved = await messages.advance(
+        connection, message, status, at, provider_id=report.provider_id, reason=report.reason
+    )
+    if moved is None or not moved.awaited:
+        return
+    told = {"enrolment": moved.enrolment, "message": str(message)}
+    is_reply = status is Status.REPLIED
+    await events.keep(
+        connection,
+        [
+            NewEvent(
+                customer=moved.customer,
+                source=f"webhook:{report.provider}",
+                message_id=report.callback_id,
+                type=MESSAGE_REPLY if is_reply else MESSAGE_STATUS,
+                name=f"message_{status}",
+                properties={**told, "choice": report.choice} if is_reply else {**told, "status": status},
+                context={},
+                timestamp=at,
+                received_at=now,
+                concerns_a_run=True,
+            )
+        ],
+    )

@@ -1,0 +1,117 @@
+"""Callbacks: what providers and customers report about messages, each kept once under its own id."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from domain.messages import Channel, Status
+from store import customers
+from store.database import Connection
+
+ANSWERED_WITHIN_DAYS = 30
+"""Wall days after which a text from a number is no answer to what we sent there."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The message a callback is about. Its customer's row is locked.
+
+    Attributes:
+        recipient: Address or number it went to; None once its customer was erased.
+        asks: Whether its run waits for an answer and has none yet.
+        erased: Whether its customer was erased: nothing personal is kept of them any more.
+    """
+
+    message: UUID
+    channel: Channel
+    recipient: str | None
+    content: dict[str, Any] | None
+    asks: bool
+    erased: bool
+
+
+async def subject(connection: Connection, message: UUID | None, channels: Collection[Channel]) -> Subject | None:
+    """Lock the customer a message went to, and return the message.
+
+    Args:
+        channels: Those the caller may speak of; a message of another one is none of its business.
+    """
+    while True:
+        customer = await connection.fetchval(
+            "select customer_id from messages where id = $1 and channel = any($2)", message, list(channels)
+        )
+        if customer is None:
+            return None
+        merged = await customers.lock(connection, [customer])
+        if not merged:
+            break
+        # Merged while we waited for the lock: the message belongs to somebody else by now.
+    row = await connection.fetchrow(
+        """
+        select m.id, m.channel, m.recipient, m.content, $2 = any(m.awaits) and m.replied_at is null as asks,
+               c.erased_at is not null as erased
+        from messages m join customers c on c.id = m.customer_id where m.id = $1
+        """,
+        message,
+        Status.REPLIED,
+    )
+    assert row is not None
+    return Subject(row["id"], Channel(row["channel"]), row["recipient"], row["content"], row["asks"], row["erased"])
+
+
+async def keep(
+    connection: Connection,
+    provider: str,
+    callback_id: str,
+    body: object,
+    *,
+    message: UUID | None = None,
+    about: Subject | None = None,
+    address: str | None = None,
+) -> bool:
+    """Keep a callback as it came; False if it came before.
+
+    Args:
+        callback_id: The provider's own id of the callback.
+        message: The message it names, whether we know it or not.
+        about: That message, if we know it.
+        address: The address it tells of; kept only where no message leads to the customer, so that
+            the callback is found when they are erased.
+    """
+    done: str = await connection.execute(
+        """
+        insert into callbacks (provider, callback_id, message_id, address, body) values ($1, $2, $3, lower($4), $5)
+        on conflict (provider, callback_id) do nothing
+        """,
+        provider,
+        callback_id,
+        message,
+        None if about else address,
+        {} if about and about.erased else body,
+    )
+    return done == "INSERT 0 1"
+
+
+async def answered(connection: Connection, channel: Channel, number: str, provider_id: str | None) -> UUID | None:
+    """Return the message a text from a number answers.
+
+    Customers may share a number: the message decides whose answer it is.
+
+    Args:
+        provider_id: The message the provider says is answered, if it says so.
+    """
+    message: UUID | None = await connection.fetchval(
+        """
+        select id from messages
+        where channel = $1 and recipient = $2 and status <> all($4)
+          and sending_at > now() - make_interval(days => $5)
+        order by provider_id is not distinct from $3::text and $3 is not null desc, sending_at desc limit 1
+        """,
+        channel,
+        number,
+        provider_id,
+        [Status.QUEUED, Status.SKIPPED, Status.FAILED],
+        ANSWERED_WITHIN_DAYS,
+    )
+    return message

@@ -1,0 +1,80 @@
+"""The API in the tests' own process, on a database of its own, with keys the tests can sign with."""
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fastapi import FastAPI
+from pydantic import SecretStr
+
+from api.app import create_app
+from cli.stack import EmbeddedStack
+from store import keys
+from store.keys import GivenKey, Scope
+from store.migrate import migrate
+from tests.api.scene import INBOX, OPERATOR, PUBLIC, READER, WRITER, Providers, Scene
+
+
+@pytest.fixture(scope="session")
+def providers() -> Providers:
+    """Whoever calls back, with their keys."""
+    return Providers(
+        twilio_auth_token=secrets.token_hex(16),
+        sendgrid_key=ec.generate_private_key(ec.SECP256R1()),
+        call_centre_secret=_whsec(),
+        app_secret=_whsec(),
+    )
+
+
+@pytest.fixture(scope="session")
+async def app(stack: EmbeddedStack, providers: Providers) -> AsyncIterator[FastAPI]:
+    """The product's application."""
+    url = await stack.create_database("api")
+    await asyncio.to_thread(migrate, url)
+    public_key = providers.sendgrid_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            **stack.environment,
+            "DATABASE_URL": url,
+            "JOURNEYS_PUBLIC_URL": PUBLIC,
+            "JOURNEYS_UI_URL": "https://temporal.example.com/",
+            "TWILIO_AUTH_TOKEN": providers.twilio_auth_token,
+            "SENDGRID_WEBHOOK_PUBLIC_KEY": base64.b64encode(public_key).decode(),
+            "CALL_CENTRE_SECRET": providers.call_centre_secret,
+            "APP_WEBHOOK_SECRET": providers.app_secret,
+        }.items():
+            patch.setenv(name, value)
+        app = create_app()
+        async with app.router.lifespan_context(app):
+            async with app.state.context.pool.acquire() as connection:
+                await keys.ensure(connection, _given_keys())
+            async with _client(app) as client:
+                # The keys are read with the first callback.
+                assert (await client.post("/webhooks/push")).status_code == 403
+            yield app
+
+
+@pytest.fixture
+async def scene(app: FastAPI, providers: Providers) -> AsyncIterator[Scene]:
+    """Customers, messages and what becomes of them, as a test speaks of them."""
+    async with _client(app) as client:
+        yield Scene(client, app.state.context, providers)
+
+
+def _client(app: FastAPI) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app)
+    return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+
+
+def _given_keys() -> list[GivenKey]:
+    tokens = {WRITER: Scope.INGEST, OPERATOR: Scope.OPERATE, READER: Scope.READ, INBOX: Scope.INBOX}
+    return [GivenKey(name=scope, scopes=[scope], token=SecretStr(token)) for token, scope in tokens.items()]
+
+
+def _whsec() -> str:
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
