@@ -200,7 +200,8 @@ async def _recognise(people: _People, call: Call) -> tuple[int, list[int]]:
 
 
 async def _alias(people: _People, call: Call) -> tuple[int, list[int]]:
-    assert call.user_id is not None and call.previous_id is not None
+    assert call.user_id is not None
+    assert call.previous_id is not None
     user: Identity = ("user", call.user_id)
     previous = people.find(("user", call.previous_id)) or people.find(("anonymous", call.previous_id))
     customer = people.find(user)

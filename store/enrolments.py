@@ -147,7 +147,10 @@ async def record_end(connection: Connection, enrolment: int, outcome: Outcome) -
 async def record_closed_run(connection: Connection, workflow_id: str, outcome: Outcome) -> bool:
     """Record that a run was closed from outside; False if its end was known."""
     done: str = await connection.execute(
-        "update enrolments set outcome = coalesce(outcome, $2), ended_at = now() where workflow_id = $1 and ended_at is null",
+        """
+        update enrolments set outcome = coalesce(outcome, $2), ended_at = now()
+        where workflow_id = $1 and ended_at is null
+        """,
         workflow_id,
         outcome,
     )

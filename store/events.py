@@ -71,7 +71,8 @@ async def keep(connection: Connection, events: Sequence[NewEvent]) -> dict[str, 
                case when concerns then null else received end, note
         from unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::jsonb[],
                     $8::timestamptz[], $9::timestamptz[], $10::bool[], $11::text[]) with ordinality
-             as e(customer_id, source, message_id, type, name, properties, context, happened, received, concerns, note, place)
+             as e(customer_id, source, message_id, type, name, properties, context, happened, received,
+                  concerns, note, place)
         order by place
         on conflict (source, message_id) do nothing
         returning id, message_id

@@ -24,7 +24,7 @@ TIME_SKIPPING = {
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
     """Everything but a worker: the tests run that in their own process."""
     data: Path = tmp_path_factory.mktemp("stack")
-    parts = [Part.POSTGRES, Part.TEMPORAL, Part.SANDBOX]
+    parts = [Part.POSTGRES, Part.TEMPORAL, Part.SANDBOX, Part.API]
     async with EmbeddedStack(data, parts=parts, durable=False, dynamic_config=TIME_SKIPPING) as stack:
         await asyncio.to_thread(migrate, stack.database_url)
         yield stack

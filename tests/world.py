@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -42,7 +44,7 @@ class Person:
     phone: str
     token: str
 
-    async def does(self, event: str, *, dispatched: bool = True, **properties: Any) -> Answer:
+    async def does(self, event: str, *, dispatched: Any = True, **properties: Any) -> Answer:
         """Tell the product of an event, at the person's own present."""
         call = {"userId": self.user_id, "event": event, "properties": properties}
         return await self.world.tell(call, "track", await self.present(), dispatched=dispatched)
@@ -203,10 +205,45 @@ class World:
         bank: str | None = await self.pool.fetchval(self.catalog.journeys["RefusedByBank"].facts["offer"], stay["id"])
         return bank
 
-    async def dispatch(self, person: Person) -> None:
+    async def dispatch(self, person: Person, *, by: Dispatcher | None = None) -> None:
         """Let the runs hear of what was accepted meanwhile."""
         customer = await self.pool.fetchval("select customer_id from identities where value = $1", person.user_id)
-        await self.dispatcher.dispatch(customer)
+        await (by or self.dispatcher).dispatch(customer)
+
+    async def keep_unannounced(self, person: Person, name: str, properties: dict[str, Any]) -> int:
+        """Keep an event as `accept` does, without the NOTIFY."""
+        event: int = await self.pool.fetchval(
+            """
+            insert into events (customer_id, source, message_id, type, name, properties, "timestamp", received_at)
+            select customer_id, 'tests', $2, 'track', $3, $4, now(), now() from identities where value = $1
+            returning id
+            """,
+            person.user_id,
+            uuid4().hex,
+            name,
+            properties,
+        )
+        return event
+
+    async def is_dispatched(self, event: int) -> bool:
+        """Whether dispatch has dealt with an event."""
+        found: bool = await self.pool.fetchval("select dispatched_at is not null from events where id = $1", event)
+        return found
+
+    async def unpark(self, event: int) -> bool:
+        """Dispatch a parked event again."""
+        async with self.pool.acquire() as connection:
+            return await events.unpark(connection, event)
+
+    @contextlib.asynccontextmanager
+    async def temporal_is_away(self) -> AsyncIterator[None]:
+        """Freeze the Temporal server: connections stay, answers do not come."""
+        server = self.stack.pids["temporal"]
+        os.kill(server, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(server, signal.SIGCONT)
 
     async def until(
         self, look: Callable[[], Awaitable[Any]], wanted: object, *, at_least: bool = False, within: float = 20

@@ -136,7 +136,7 @@ async def test_gzip_bodies_are_read_and_bombs_are_not(backend: httpx.AsyncClient
 async def test_without_the_right_key_nothing_is_accepted(stack: EmbeddedStack) -> None:
     async with httpx.AsyncClient(base_url=stack.api_url) as nobody:
         for auth in (None, ("wrong-key-wrong-key-wrong", ""), (stack.operator_key, "")):
-            answer = await nobody.post("/v1/track", json=track(), auth=auth)
+            answer = await nobody.post("/v1/track", json=track(), auth=auth or httpx.USE_CLIENT_DEFAULT)
             assert answer.status_code == 401
             assert "WWW-Authenticate" in answer.headers
         wrong_scope = {"Authorization": f"Bearer {stack.write_key}"}
