@@ -19,6 +19,8 @@ class Counts(BaseModel):
     events: int = Field(description="Accepted from backends; what providers called back with is not among them.")
     undispatched: int = Field(description="Of the events, those that have not reached their runs yet.")
     parked: int = Field(description="Of the events, those that can never be dispatched as they are.")
+    slowest_dispatch: float | None = Field(description="Longest way of an event to its runs, wall seconds.")
+    median_dispatch: float | None = Field(description="The median of those that concerned a run.")
     rejected: int = Field(description="Calls of batches that were not accepted and are kept to be mended.")
     enrolments: dict[str, dict[str, int]] = Field(
         description="Stays by journey and outcome; those not over are `running`.",

@@ -3,6 +3,7 @@
 import typer
 
 from cli import commands
+from cli.demo.command import demo
 from cli.keys import keys, migrate
 from cli.replay.command import replay
 from cli.up import up
@@ -17,6 +18,7 @@ app = typer.Typer(
 
 HERE = "On this machine"
 app.command(rich_help_panel=HERE)(up)
+app.command(rich_help_panel=HERE)(demo)
 app.command(rich_help_panel=HERE)(replay)
 
 RUNNING = "A running installation"

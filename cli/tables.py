@@ -31,9 +31,6 @@ def _cross(title: str, rows: str, counts: Mapping[str, Mapping[str, int]], order
     for column in ("all", *columns):
         table.add_column(column.replace("running", "still waiting"), justify="right")
     for name, by in counts.items():
-        table.add_row(name, *(f"{number:,}" if number else "" for number in _with_sum(by, columns)))
+        numbers = [sum(by.values()), *(by.get(column, 0) for column in columns)]
+        table.add_row(name, *(f"{number:,}" if number else "" for number in numbers))
     return table
-
-
-def _with_sum(by: Mapping[str, int], columns: Iterable[str]) -> list[int]:
-    return [sum(by.values()), *(by.get(column, 0) for column in columns)]

@@ -114,6 +114,9 @@ async def counts(connection: Connection, *, since: datetime | None, replay: str 
             select count(*) as events,
                    count(*) filter (where dispatched_at is null and parked_at is null) as undispatched,
                    count(*) filter (where parked_at is not null) as parked,
+                   extract(epoch from max(dispatched_at - received_at))::float as slowest_dispatch,
+                   extract(epoch from percentile_cont(0.5) within group (order by dispatched_at - received_at)
+                       filter (where dispatched_at > received_at))::float as median_dispatch,
                    (select count(*) from rejected_events
                     where ($1::timestamptz is null or received_at >= $1)
                       and ($2::text is null or body -> 'context' ->> 'replay' = $2)) as rejected

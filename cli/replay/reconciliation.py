@@ -10,12 +10,18 @@ from cli.replay.play import Sent
 
 
 class Counts(BaseModel, frozen=True):
-    """What the installation itself has counted, see `GET /v1/reports/counts`."""
+    """What the installation itself has counted, see `GET /v1/reports/counts`.
+
+    Attributes:
+        slowest_dispatch: Longest way of an event to its runs, wall seconds.
+    """
 
     events: int
     undispatched: int
     parked: int
     rejected: int
+    slowest_dispatch: float | None = None
+    median_dispatch: float | None = None
     enrolments: dict[str, dict[str, int]]
     messages: dict[str, dict[str, int]]
 
@@ -112,6 +118,7 @@ class Reconciliation:
             "goals_reached": self.by_state("goal"),
             "still_waiting": self.by_state("running"),
             "messages": self.counts.messages,
+            "dispatch_seconds": {"median": self.counts.median_dispatch, "slowest": self.counts.slowest_dispatch},
             "faults": self.faults(),
         }
 

@@ -1,5 +1,6 @@
 """The reconciliation as people read it."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 from rich.console import Console
@@ -48,7 +49,8 @@ def show(reconciliation: Reconciliation, timing: Timing, wait: timedelta, consol
         console.print(f"rejected, line {call.line}: {call.field}: {call.rule}", markup=False)
     console.print(outcomes_table(counts.enrolments))
     console.print(messages_table(counts.messages))
-    console.print(_pace(reconciliation, timing, wait))
+    for line in _pace(reconciliation, timing, wait):
+        console.print(line, highlight=False)
     faults = reconciliation.faults()
     for fault in faults:
         console.print(f"Does not add up: {fault}", style="red", markup=False)
@@ -56,22 +58,29 @@ def show(reconciliation: Reconciliation, timing: Timing, wait: timedelta, consol
         console.print("Every count adds up.", style="green")
 
 
-def _pace(reconciliation: Reconciliation, timing: Timing, wait: timedelta) -> str:
+def _pace(reconciliation: Reconciliation, timing: Timing, wait: timedelta) -> Iterator[str]:
     """Say how fast it went, and how far the machine fell behind the speed asked for."""
-    log, sent = reconciliation.log, reconciliation.sent
+    log, sent, counts = reconciliation.log, reconciliation.sent, reconciliation.counts
     span = log.happenings[-1].at - timing.first
     took = sent.took.total_seconds()
-    shift = timing.later_in_the_day
-    return (
-        f"{span.days} days of the log in {took:.0f} s: effective speed {span.total_seconds() / max(took, 1e-9):,.0f} "
-        f"of {timing.speed:,.0f}; at most {sent.behind.total_seconds():.2f} s behind, "
-        f"{_spoken(sent.behind * timing.speed)} of journey time"
-        + (f"; then {_spoken(wait)} more" if wait else "")
-        + (f"; played {_spoken(shift)} later in the day than it happened" if shift > timedelta(minutes=1) else "")
-        + "."
+    yield (
+        f"{_spoken(span)} of the log in {took:.0f} s: effective speed {span.total_seconds() / max(took, 1e-9):,.0f} "
+        f"of {timing.speed:,.0f}" + (f", then {_spoken(wait)} more" if wait else "")
     )
+    yield f"Events were sent at most {_lag(sent.behind, timing)} late"
+    if counts.median_dispatch is not None and counts.slowest_dispatch is not None:
+        median, slowest = timedelta(seconds=counts.median_dispatch), timedelta(seconds=counts.slowest_dispatch)
+        yield f"and reached their runs after {_lag(median, timing)} at the median, {_lag(slowest, timing)} at most"
+    if timing.later_in_the_day > timedelta(minutes=1):
+        yield f"The log was played {_spoken(timing.later_in_the_day)} later in the day than it happened"
+
+
+def _lag(wall: timedelta, timing: Timing) -> str:
+    return f"{wall.total_seconds():.2f} s ({_spoken(wall * timing.speed)} of journey time)"
 
 
 def _spoken(duration: timedelta) -> str:
     hours = duration.total_seconds() / 3600
+    if hours < 1:
+        return f"{hours * 60:.0f} min"
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
