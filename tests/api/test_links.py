@@ -152,7 +152,7 @@ async def unreachable(stack: EmbeddedStack, scene: Scene) -> AsyncIterator[None]
     neighbour = await asyncpg.connect(stack.database_url)
     try:
         await neighbour.execute("alter database api with allow_connections false")
-        await neighbour.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = 'api'")
+        await neighbour.execute("select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = 'api'")
         yield
     finally:
         await neighbour.execute("alter database api with allow_connections true")

@@ -282,8 +282,9 @@ def address() -> str:
     return f"{uuid.uuid4().hex}@example.com"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    # For one module only: while it is open, its own event loop keeps asynchronous tests from running.
     path = os.environ.get("JOURNEYS_CHROMIUM") or shutil.which("chromium")
     if path is None:
         missing = "no Chromium: install it (apt-get install chromium) or set JOURNEYS_CHROMIUM to its path"
