@@ -239,7 +239,3 @@ async def bench(journeys: int, rounds: int = ROUNDS) -> None:
                 ours.append(await subject.ours())
                 bare_rounds.append(await subject.bare())
     report(ours, bare_rounds, journeys)
-
-
-if __name__ == "__main__":
-    asyncio.run(bench(int(sys.argv[1]) if len(sys.argv) > 1 else 200))

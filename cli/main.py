@@ -3,6 +3,7 @@
 import typer
 
 from cli import commands
+from cli.bench import bench
 from cli.demo.command import demo
 from cli.keys import keys, migrate
 from cli.replay.command import replay
@@ -20,6 +21,7 @@ HERE = "On this machine"
 app.command(rich_help_panel=HERE)(up)
 app.command(rich_help_panel=HERE)(demo)
 app.command(rich_help_panel=HERE)(replay)
+app.command(rich_help_panel=HERE)(bench)
 
 RUNNING = "A running installation"
 app.command("list", rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.list_journeys)

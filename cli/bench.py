@@ -1,0 +1,33 @@
+"""`journeys bench`: what a journey costs, against a bare Temporal workflow on the same machine."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cli import signals
+
+
+def bench(
+    journeys: Annotated[int, typer.Option(min=10, max=5000, help="How many journeys a round has.")] = 200,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="How many rounds of each; medians are printed.")] = 3,
+) -> None:
+    """Measure what a journey costs: history events, CPU, memory, pace.
+
+    The journey enters, waits a second, sends, waits a second, looks at a condition, sends and leaves. In
+    turn with it a bare workflow makes the same two timers and two HTTP calls, so that the ratios hold
+    whatever the machine.
+
+    Example: journeys bench --journeys 100
+    """
+    # Not at the top: the image has neither the bench nor the embedded wheels.
+    from bench.run import bench as run
+    from cli.stack import StackError
+
+    try:
+        signals.run(run(journeys, rounds))
+    except signals.Interrupted as interrupted:
+        raise typer.Exit(128 + interrupted.signal) from None
+    except StackError as error:
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from None
