@@ -14,8 +14,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from api.context import Context, Ctx, Db, Operator, Reader
 from api.intake import Accepted, accept
-from api.problems import FieldError, Problem, documented
+from api.problems import RETRY_AFTER_SECONDS, FieldError, Problem, documented
 from api.segment import Invalid, read_call
+from dispatch.reconciler import STUCK_QUERY
 from dispatch.runs import RPC_TIMEOUT
 from domain.enrolments import Outcome
 from store import customers, enrolments, events, reports
@@ -294,7 +295,7 @@ async def command_enrolment(number: Number, command: Command, ctx: Ctx, key: Ope
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise Problem(409, "refused", "the run is over, or has not begun yet") from None
-        raise Problem(503, "temporal_away", "Temporal does not answer", headers={"Retry-After": "5"}) from None
+        raise _temporal_away() from None
     return Done(result=result)
 
 
@@ -302,6 +303,16 @@ async def command_enrolment(number: Number, command: Command, ctx: Ctx, key: Ope
 async def dispatch_state(_: Reader, db: Db) -> DispatchState:
     """Tell how many events have not reached their runs yet, since when, and how many are parked."""
     return DispatchState.model_validate(await reports.dispatch_state(db))
+
+
+@router.get("/v1/stuck", responses=documented(401, 403, 503), tags=["operations"])
+async def list_stuck(_: Reader, ctx: Ctx, db: Db) -> list[Enrolment]:
+    """List stays whose steps fail again and again: they wait, unharmed, for a release that mends them."""
+    try:
+        runs = [run.id async for run in ctx.temporal.list_workflows(STUCK_QUERY, limit=100, rpc_timeout=RPC_TIMEOUT)]
+    except RPCError:
+        raise _temporal_away() from None
+    return [_enrolment(ctx, row) for row in await reports.enrolments_of_runs(db, runs)]
 
 
 @router.get("/v1/events/parked", responses=documented(401, 403, 422, 503), tags=["operations"])
@@ -403,6 +414,10 @@ def _wrong_fields(where: str, error: ValidationError) -> Problem:
         for e in error.errors(include_input=False)
     ]
     return Problem(400, "invalid_event", "; ".join(f"{each.field}: {each.rule}" for each in wrong), wrong)
+
+
+def _temporal_away() -> Problem:
+    return Problem(503, "temporal_away", "Temporal does not answer", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def _kind(declaration: Declaration, stays: dict[str, int]) -> JourneyKind:

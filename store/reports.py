@@ -45,6 +45,14 @@ async def enrolments(
     return rows
 
 
+async def enrolments_of_runs(connection: Connection, workflow_ids: list[str]) -> list[asyncpg.Record]:
+    """Return the enrolments of some runs."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        f"{_ENROLMENT} where e.workflow_id = any($1) order by e.id", workflow_ids
+    )
+    return rows
+
+
 async def messages_of(connection: Connection, enrolment: int) -> list[asyncpg.Record]:
     """Return the messages of an enrolment, in the order they were decided about; without addresses or texts."""
     rows: list[asyncpg.Record] = await connection.fetch(
@@ -129,6 +137,18 @@ async def counts(connection: Connection, *, since: datetime | None, replay: str 
             replay,
         )
         assert row is not None
+        notes = await connection.fetch(
+            r"""
+            select regexp_replace(said, '-c\d+-e\d+$', '') as note, count(*) as events
+            from events, regexp_split_to_table(note, '; ') as said
+            where ($1::timestamptz is null or received_at >= $1)
+              and ($2::text is null or context ->> 'replay' = $2)
+              and source not like 'webhook:%' and source not like 'operator:%'
+            group by 1 order by 2 desc, 1
+            """,
+            since,
+            replay,
+        )
         stays = await connection.fetch(
             """
             select e.journey, coalesce(e.outcome, 'running') as state, count(*) as stays
@@ -157,4 +177,5 @@ async def counts(connection: Connection, *, since: datetime | None, replay: str 
     by_channel: dict[str, dict[str, int]] = {}
     for each in messages:
         by_channel.setdefault(each["channel"], {})[each["status"]] = each["messages"]
-    return {**dict(row), "enrolments": by_journey, "messages": by_channel}
+    said = {each["note"]: each["events"] for each in notes}
+    return {**dict(row), "notes": said, "enrolments": by_journey, "messages": by_channel}

@@ -19,6 +19,11 @@ NAMESPACE = "default"
 # What an operator can search running journeys by.
 SEARCH_ATTRIBUTES = {"JourneyName": "Keyword", "CustomerNumber": "Keyword"}
 
+SETTINGS = {
+    # From how many failures in a row a run is listed as stuck (TemporalReportedProblems).
+    "system.numConsecutiveWorkflowTaskProblemsToTriggerSearchAttribute": "2",
+}
+
 
 class Temporal(Child):
     """The server and its web interface, on the loopback interface only.
@@ -51,7 +56,11 @@ class Temporal(Child):
                 *("--http-port", str(free_port()), "--metrics-port", str(free_port())),
                 *("--log-level", "warn", *(["--db-filename", str(database)] if database else [])),
                 *(part for pair in SEARCH_ATTRIBUTES.items() for part in ("--search-attribute", "=".join(pair))),
-                *(part for pair in dynamic_config.items() for part in ("--dynamic-config-value", "=".join(pair))),
+                *(
+                    part
+                    for pair in {**SETTINGS, **dynamic_config}.items()
+                    for part in ("--dynamic-config-value", "=".join(pair))
+                ),
             ],
             environment={**clean_environment(), "TEMPORAL_VERSION_CHECK_DISABLED": "1"},
             log=log,

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
@@ -238,10 +239,19 @@ async def test_a_run_costs_what_the_design_says(world: World) -> None:
     assert len(history.events) == 28
 
 
+async def stuck(world: World, run: str) -> bool:
+    """Whether the operator's list of stuck runs names this one."""
+    headers = {"Authorization": f"Bearer {world.stack.operator_key}"}
+    async with httpx.AsyncClient(base_url=world.stack.api_url, headers=headers) as operator:
+        return run in [each["workflow_id"] for each in (await operator.get("/v1/stuck")).json()]
+
+
 async def test_a_bug_in_the_steps_suspends_the_run_and_never_fails_it(world: World) -> None:
     person = await world.person()
     await person.does("buggy_begun", application_id="A-1")
     await world.until(lambda: person.attempts(), 2, at_least=True)
+    run = await person.run()
+    await world.until(lambda: stuck(world, run.id), True, within=60)
     assert (await (await person.run()).describe()).status.name == "RUNNING"  # type: ignore[union-attr]
     await person.does("story_ended")
     assert await person.outcome() == "goal"
