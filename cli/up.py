@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from cli import signals
 
@@ -63,16 +62,15 @@ async def _stay(stack: "EmbeddedStack", console: Console) -> None:
     """
     console.print("Starting PostgreSQL, Temporal, the sandbox, the API and the workers …")
     async with stack:
-        console.print(_addresses(stack))
+        for name, value in _addresses(stack).items():
+            # Never folded: a key that is broken over two lines cannot be copied.
+            console.print(f"  [bold]{name:<26}[/bold] {value}", soft_wrap=True, highlight=False)
         console.print("Ctrl-C stops everything.")
         raise await stack.failure()
 
 
-def _addresses(stack: "EmbeddedStack") -> Table:
-    table = Table(show_header=False, box=None, padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in {
+def _addresses(stack: "EmbeddedStack") -> dict[str, str]:
+    return {
         "API": stack.api_url,
         "API documentation": f"{stack.api_url}/docs",
         "Temporal's web interface": stack.ui_url,
@@ -82,6 +80,4 @@ def _addresses(stack: "EmbeddedStack") -> Table:
         "Write key (sends events)": stack.write_key,
         "Operator key (Bearer)": stack.operator_key,
         "Data and logs": str(stack.data),
-    }.items():
-        table.add_row(name, value)
-    return table
+    }

@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
         Draft,
         Status,
         Verdict,
+        message_id,
     )
     from workflows.declaration import (
         Declaration,
@@ -435,11 +436,13 @@ class Journey(Generic[P]):
                 cancellation_type=ActivityCancellationType.TRY_CANCEL,
                 summary=f"{request.draft.channel}: {request.draft.template}",
             )
-        except ActivityError as error:
+        except ActivityError:
             # A cancelled activity surfaces as an ordinary exception, which a cascade would take
             # for "this channel failed" and go on to the next one after the goal.
             self._raise_if_interrupted()
-            raise RuntimeError(f"deliver gave up on {request.draft.step}") from error
+            # A day of tries has not brought it through. The journey goes on without it.
+            message = message_id(request.enrolment, request.draft.step, request.occurrence)
+            return Delivery(verdict=Verdict.FAILED, message=message, reason="given_up")
         if delivery.verdict is Verdict.OVERTAKEN:
             await workflow.wait_condition(lambda: self._interrupted)
         self._raise_if_interrupted()
