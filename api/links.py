@@ -8,7 +8,6 @@ from html import escape
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -19,6 +18,7 @@ from api.progress import Report, move
 from domain.links import BadToken
 from domain.messages import Channel, Status
 from store import callbacks, messages
+from store.database import AWAY
 from store.messages import Linked
 
 log = structlog.get_logger()
@@ -30,8 +30,6 @@ ROBOTS = re.compile(
     r"|skypeuripreview|bingpreview|bingbot|googlebot|yandexbot|vkshare",
     re.IGNORECASE,
 )
-
-_AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 
 _STYLE = (
     "body{margin:15vh auto;max-width:26rem;padding:0 1.5rem;font:1.125rem/1.5 system-ui,sans-serif;color:#1d2939}"
@@ -86,14 +84,14 @@ async def follow_link(token: str, request: Request, ctx: Ctx) -> Response:
         linked = await _linked(ctx, message)
     except BadToken:
         return _page(ctx.default_locale, "unknown", 404)
-    except _AWAY:
+    except AWAY:
         return _away(ctx)
     if linked is None or place >= len(linked.links):
         return _page(linked.locale if linked else None, "unknown", 404)
     if _is_reader(request):
         try:
             await _record_click(ctx, message, place)
-        except _AWAY as error:
+        except AWAY as error:
             # Whoever clicks wants to get there; the next click is counted.
             log.error("a click was not recorded", message=str(message), error=type(error).__name__)
     return RedirectResponse(linked.links[place], 302, headers={"Cache-Control": "no-store"})
@@ -119,7 +117,7 @@ async def _about_unsubscribing(ctx: Context, token: str, page: str) -> Response:
             await _record_wish(ctx, message)
     except BadToken:
         linked = None
-    except _AWAY:
+    except AWAY:
         return _away(ctx)
     if linked is None:
         return _page(ctx.default_locale, "unknown", 404)

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-import asyncpg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+
+from store.database import AWAY
 
 log = structlog.get_logger()
 
@@ -137,9 +138,9 @@ def install(app: FastAPI) -> None:
         message = "; ".join(f"{each.field}: {each.rule}" for each in errors)
         return _answer(Problem(422, "invalid_request", message, errors))
 
-    @app.exception_handler(asyncpg.PostgresError)
-    @app.exception_handler(asyncpg.InterfaceError)
-    @app.exception_handler(OSError)
     async def away(request: Request, error: Exception) -> JSONResponse:
         log.error("database failed", path=request.url.path, error=type(error).__name__)
         return _answer(database_away())
+
+    for error in AWAY:
+        app.add_exception_handler(error, away)

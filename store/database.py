@@ -6,6 +6,12 @@ import orjson
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 Pool = asyncpg.Pool
 
+AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+"""How it shows that the database cannot be used, time-outs included.
+
+`InternalClientError` is what a pooled connection raises that the server closed while it lay idle.
+"""
+
 
 def _encode(value: object) -> str:
     return orjson.dumps(value).decode()

@@ -152,17 +152,11 @@ async def _forget_rows(connection: Connection, customer: int) -> None:
 
 
 async def _hide_suppressions(connection: Connection, addresses: Sequence[str]) -> None:
-    """Keep who must not be written to as salted hashes, so that an erasure does not undo a STOP.
-
-    An address that somebody else shares stays as it is.
-    """
+    """Keep who must not be written to as salted hashes, so that an erasure does not undo a STOP."""
     await connection.execute(
         """
         with hidden as (
-            delete from suppressions s
-            where recipient = any($1)
-              and not exists (select from customers c where lower(c.email) = s.recipient)
-              and not exists (select from customers c where c.phone = s.recipient)
+            delete from suppressions where recipient = any($1)
             returning channel, recipient, reason, source, created_at
         )
         insert into suppressions (channel, recipient, reason, source, created_at)

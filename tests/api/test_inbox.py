@@ -79,6 +79,7 @@ async def test_seen_after_clicked_does_not_step_back(scene: Scene) -> None:
 
 async def test_nobody_touches_another_ones_message(scene: Scene) -> None:
     person, other = await scene.person(), await scene.person()
+    await scene.sent(other, Channel.INBOX)
     message, letter = await scene.sent(person, Channel.INBOX), await scene.sent(person, Channel.EMAIL)
     for user_id, what in (
         (other.user_id, message),
@@ -89,8 +90,7 @@ async def test_nobody_touches_another_ones_message(scene: Scene) -> None:
         answer = await scene.does(user_id, what, "seen")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert await scene.status(message) == "delivered"
-    before = f"?before={message}"
-    assert (await listed(scene, other.user_id, before))["messages"] == []
+    assert (await listed(scene, other.user_id, f"?before={message}"))["messages"] == []
 
 
 async def test_wrong_requests_to_the_inbox_get_a_clear_answer(scene: Scene) -> None:
