@@ -22,6 +22,10 @@ class Counts(BaseModel):
     slowest_dispatch: float | None = Field(description="Longest way of an event to its runs, wall seconds.")
     median_dispatch: float | None = Field(description="The median of those that concerned a run.")
     rejected: int = Field(description="Calls of batches that were not accepted and are kept to be mended.")
+    notes: dict[str, int] = Field(
+        description="What came of the events, and of how many: what they started or ended, or why they did not.",
+        examples=[{"started AbandonedApplication": 200, "AbandonedApplication: already in it": 3}],
+    )
     enrolments: dict[str, dict[str, int]] = Field(
         description="Stays by journey and outcome; those not over are `running`.",
         examples=[{"AbandonedApplication": {"goal": 110, "running": 90}}],

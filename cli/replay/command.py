@@ -24,7 +24,9 @@ from cli.replay.play import Sent, Timing, begin, play
 from cli.replay.reconciliation import Counts, Effects, Reconciliation
 from cli.replay.report import show
 
-DATA = Path("var/replay")
+SPEED = 5_000.0
+"""A busy log goes through one small machine at about this speed without piling up."""
+
 _SETTLES_WITHIN = 120.0
 """Wall seconds in which everything sent must have reached its runs."""
 
@@ -62,7 +64,13 @@ def replay(
     ] = None,
     speed: Annotated[
         float | None,
-        typer.Option(min=0.001, max=10_000_000, help="Log seconds per second; 50000 if not said.", show_default=False),
+        typer.Option(
+            min=0.001,
+            max=10_000_000,
+            help=f"Log seconds per second, {SPEED:.0f} if not said. The report says how late events reached their "
+            "runs: the slower, the truer.",
+            show_default=False,
+        ),
     ] = None,
     wait: Annotated[
         str, typer.Option(metavar="DURATION", help="Journey time to go on after the last event: 90m, 12h, 30d.")
@@ -74,6 +82,9 @@ def replay(
             "JOURNEYS_WRITE_KEY and JOURNEYS_OPERATOR_KEY must be set."
         ),
     ] = None,
+    data_dir: Annotated[
+        Path, typer.Option(help="Of a stack of its own: for logs and summary.json; whatever else is kept there goes.")
+    ] = Path("var/replay"),
 ) -> None:
     """Play a log of what customers did, and reconcile what came of it.
 
@@ -92,11 +103,11 @@ def replay(
         log = read(file, load(mapping), name=name, limit_cases=limit_cases)
         if not log.happenings:
             raise BadLog(f"{file}: holds nothing to play; {_first_reason(log)}")
-        reconciliation = signals.run(_replay(log, name, console, speed or 50_000.0, more, url))
+        reconciliation = signals.run(_replay(log, name, console, speed or SPEED, more, url, data_dir))
     except signals.Interrupted as interrupted:
         console.print("Stopped; what was sent is not reconciled.")
         raise typer.Exit(128 + interrupted.signal) from None
-    except (BadMapping, BadLog, NoInstallation, Refused, _NoStage) as error:
+    except (BadMapping, BadLog, NoInstallation, Refused, _NoStage, httpx.HTTPError) as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     raise typer.Exit(1 if reconciliation.faults() else 0)
@@ -107,7 +118,7 @@ def _first_reason(log: Log) -> str:
 
 
 async def _replay(
-    log: Log, name: str, console: Console, speed: float, wait: timedelta, url: str | None
+    log: Log, name: str, console: Console, speed: float, wait: timedelta, url: str | None, data_dir: Path
 ) -> Reconciliation:
     console.print(
         f"{log.rows} rows: {len(log.happenings)} events of {log.identified} customers, "
@@ -120,14 +131,14 @@ async def _replay(
 
     console.print("Starting PostgreSQL, Temporal, the sandbox, the API and a worker …")
     try:
-        async with EmbeddedStack(DATA, durable=False, speed=speed) as stack:
+        async with EmbeddedStack(data_dir, durable=False, speed=speed) as stack:
             console.print(f"Temporal's web interface: {stack.ui_url}")
             console.print(f"Phones and mailboxes: {stack.sandbox_url}")
             stage = _Stage(Access(stack.api_url, stack.operator_key, stack.write_key), stack.sandbox_url)
             reconciliation = await while_whole(stack, _perform(log, name, console, wait, stage))
     except StackError as error:
         raise _NoStage(str(error)) from None
-    summary = DATA / "summary.json"
+    summary = data_dir / "summary.json"
     summary.write_text(json.dumps(reconciliation.summary(), indent=2))
     console.print(f"All of it in {summary}")
     return reconciliation
@@ -137,6 +148,8 @@ async def _perform(log: Log, name: str, console: Console, wait: timedelta, stage
     async with open_installation(stage.access) as installation:
         clock = await installation.clock()
         timing = begin(clock, log.happenings[0].at, datetime.now(UTC))
+        if (ahead := (timing.begins - datetime.now(UTC)).total_seconds()) > 1:
+            console.print(f"Begins in {ahead:.0f} s, at the log's own time of day.")
         with _progress(log, timing, console) as tell:
             sent = await play(installation, log.happenings, timing, tell)
         await asyncio.sleep(clock.wall_duration(wait).total_seconds())

@@ -38,8 +38,9 @@ class Timing:
 
     @property
     def later_in_the_day(self) -> timedelta:
-        """How much later in the day than it happened the log is played."""
-        return (self.begins_at - self.first) % timedelta(days=1)
+        """How much later in the day than it happened the log is played; earlier, if negative."""
+        half = timedelta(hours=12)
+        return (self.begins_at - self.first + half) % (2 * half) - half
 
     def wall(self, at: datetime) -> datetime:
         """Return the wall time that stands for a time of the log."""

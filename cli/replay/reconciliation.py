@@ -14,6 +14,7 @@ class Counts(BaseModel, frozen=True):
 
     Attributes:
         slowest_dispatch: Longest way of an event to its runs, wall seconds.
+        notes: What came of events, and of how many.
     """
 
     events: int
@@ -22,6 +23,7 @@ class Counts(BaseModel, frozen=True):
     rejected: int
     slowest_dispatch: float | None = None
     median_dispatch: float | None = None
+    notes: dict[str, int] = {}
     enrolments: dict[str, dict[str, int]]
     messages: dict[str, dict[str, int]]
 
@@ -70,6 +72,7 @@ class Reconciliation:
             _unequal("events sent", sent.events, "accepted + duplicate + rejected", answered),
             *self._against_the_database(),
             f"{counts.undispatched} events have not reached their runs" if counts.undispatched else None,
+            *self._against_the_events(),
             *self._against_the_providers(),
         ]
         return [fault for fault in faults if fault]
@@ -81,6 +84,17 @@ class Reconciliation:
             return [_unequal("events accepted", sent.accepted, "kept by the database", counts.events)]
         kept = len({(each.line, each.message_id) for each in sent.rejected if "erased" not in each.rule})
         return [_unequal("events rejected", kept, "kept aside by the database", counts.rejected)]
+
+    def _against_the_events(self) -> list[str | None]:
+        return [
+            _unequal(
+                f"enrolments in {journey}",
+                sum(by_state.values()),
+                "events that started one",
+                self.counts.notes.get(f"started {journey}", 0),
+            )
+            for journey, by_state in self.counts.enrolments.items()
+        ]
 
     def _against_the_providers(self) -> list[str | None]:
         if self.effects is None:
@@ -115,6 +129,7 @@ class Reconciliation:
             "parked": self.counts.parked,
             "enrolments": self.enrolments,
             "outcomes": self.counts.enrolments,
+            "came_of_events": self.counts.notes,
             "goals_reached": self.by_state("goal"),
             "still_waiting": self.by_state("running"),
             "messages": self.counts.messages,

@@ -47,6 +47,8 @@ def show(reconciliation: Reconciliation, timing: Timing, wait: timedelta, consol
         console.print(f"unreadable, line {row.line}: {row.reason}", markup=False)
     for call in sent.rejected[:_SHOWN]:
         console.print(f"rejected, line {call.line}: {call.field}: {call.rule}", markup=False)
+    for note, number in counts.notes.items():
+        console.print(f"events, {number:,}: {note}", markup=False)
     console.print(outcomes_table(counts.enrolments))
     console.print(messages_table(counts.messages))
     for line in _pace(reconciliation, timing, wait):
@@ -71,8 +73,9 @@ def _pace(reconciliation: Reconciliation, timing: Timing, wait: timedelta) -> It
     if counts.median_dispatch is not None and counts.slowest_dispatch is not None:
         median, slowest = timedelta(seconds=counts.median_dispatch), timedelta(seconds=counts.slowest_dispatch)
         yield f"and reached their runs after {_lag(median, timing)} at the median, {_lag(slowest, timing)} at most"
-    if timing.later_in_the_day > timedelta(minutes=1):
-        yield f"The log was played {_spoken(timing.later_in_the_day)} later in the day than it happened"
+    if abs(shift := timing.later_in_the_day) > timedelta(minutes=1):
+        which = "later" if shift > timedelta(0) else "earlier"
+        yield f"The log was played {_spoken(abs(shift))} {which} in the day than it happened"
 
 
 def _lag(wall: timedelta, timing: Timing) -> str:

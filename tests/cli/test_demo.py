@@ -1,0 +1,165 @@
+"""The demonstration: who takes part, what is promised, and the whole of it with few people."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from api.segment import read_call
+from cli.demo.people import KINDS, MOST_PEOPLE, population
+from cli.demo.phones import Effect
+from cli.demo.promises import Evidence, Message, Stay
+from cli.stack.processes import PROJECT, clean_environment
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def demo(*arguments: str) -> subprocess.Popen[str]:
+    """Start the command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli.main", "demo", *arguments],
+        cwd=PROJECT,
+        env={**clean_environment(), "COLUMNS": "200", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_few_people_live_through_the_story_and_every_promise_is_kept(tmp_path: Path) -> None:
+    process = demo("--customers", "20", "--speed", "64800", "--data-dir", str(tmp_path))
+    said, complained = process.communicate(timeout=120)
+    assert process.returncode == 0, said + complained
+    told = json.loads((tmp_path / "summary.json").read_text())
+    assert told["customers"] == 20
+    assert told["broken_promises"] == []
+    assert told["events"] > 60
+    assert told["enrolments"] == sum(sum(states.values()) for states in told["outcomes"].values()) > 10
+    assert told["goals_reached"] == sum(states.get("goal", 0) for states in told["outcomes"].values()) > 3
+    assert sum(told["waiting"].values()) == sum(states.get("running", 0) for states in told["outcomes"].values())
+    assert {"email", "sms", "push", "call", "inbox"} <= told["messages"].keys()
+    assert told["seconds"] < 90
+    for word in ("Temporal's web interface", "finish at once", "goals reached", "Kept:"):
+        assert word in said
+
+
+def parts_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    """Wait until the story has begun, and return all that runs for it."""
+    assert process.stdout
+    while "under way" not in (line := process.stdout.readline()):
+        assert line, process.communicate()[1]
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_tidily_when_it_is_told_to(tmp_path: Path, ending: signal.Signals) -> None:
+    process = demo("--customers", "5", "--data-dir", str(tmp_path))
+    everything = parts_of(process)
+    assert len(everything) >= 5
+    process.send_signal(ending)
+    _, complained = process.communicate(timeout=60)
+    assert process.returncode == 128 + ending
+    assert complained == ""
+    assert [each for each in everything if each.is_running()] == []
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_part_that_dies_ends_it_and_is_named(tmp_path: Path) -> None:
+    process = demo("--customers", "5", "--data-dir", str(tmp_path))
+    everything = parts_of(process)
+    next(part for part in everything if "worker.py" in part.cmdline()).kill()
+    _, complained = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert complained.startswith("worker-1 ended unexpectedly")
+    assert [each for each in everything if each.is_running()] == []
+
+
+def test_the_shares_are_of_everybody() -> None:
+    assert sum(kind.share for kind in KINDS) == 100
+
+
+@pytest.mark.parametrize("size", [1, 12, 200, MOST_PEOPLE])
+def test_everybody_has_a_kind_and_addresses_of_their_own(size: int) -> None:
+    people = population(size, random.Random(7))
+    assert len(people) == size
+    for address in ("email", "phone", "device", "user_id"):
+        assert len({getattr(person, address) for person in people}) == size
+    for person in people:
+        traits = {"email": person.email, "phone": person.phone, "timezone": person.time_zone, "locale": person.locale}
+        call = read_call({"messageId": "m", "userId": person.user_id, "traits": traits}, NOW, type="identify")
+        assert call.profile
+        assert call.profile.phone == person.phone
+
+
+def test_two_hundred_people_are_of_every_kind_by_its_share() -> None:
+    people = population(200, random.Random(1))
+    assert {kind: sum(person.kind is kind for person in people) for kind in KINDS} == {
+        kind: 2 * kind.share for kind in KINDS
+    }
+
+
+def test_the_same_seed_draws_the_same_people() -> None:
+    assert population(50, random.Random(3)) == population(50, random.Random(3))
+    assert population(50, random.Random(3)) != population(50, random.Random(4))
+
+
+def evidence(**change: Any) -> Evidence:
+    """A stay with one letter that left a second before the goal, and everything in order."""
+    stay = Stay(
+        id=1,
+        journey="AbandonedApplication",
+        key="A-1",
+        user_id="client-1",
+        created_at=NOW,
+        outcome="goal",
+        messages=[Message(id="m-1")],
+        standing=None,
+    )
+    orderly: dict[str, Any] = {
+        "accepted": 3,
+        "kept": 3,
+        "undispatched": 0,
+        "parked": 0,
+        "goals": {"A-1": [NOW + timedelta(seconds=10)]},
+        "stays": [stay],
+        "effects": [letter(9)],
+        "repeated": {},
+    }
+    return Evidence(**{**orderly, **change})
+
+
+def letter(after: float, message: str | None = "m-1") -> Effect:
+    return Effect(id=1, channel="email", message_id=message, address="a@example.com", at=NOW + timedelta(seconds=after))
+
+
+def test_what_is_in_order_breaks_no_promise() -> None:
+    assert evidence().broken() == []
+    assert evidence(effects=[letter(11.9)]).broken() == []
+
+
+def test_a_goal_before_the_stay_is_not_its_goal() -> None:
+    assert evidence(goals={"A-1": [NOW - timedelta(seconds=5)]}, effects=[letter(60)]).broken() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"kept": 2}, "3 events were accepted, but 2 are kept"),
+        ({"undispatched": 1}, "1 accepted events have not reached their runs"),
+        ({"parked": 1}, "1 accepted events are parked"),
+        ({"repeated": {"m-1": 2}}, "message m-1 took effect 2 times"),
+        ({"effects": [letter(12.5)]}, "email of enrolment 1 left 2.5 s after the goal was accepted"),
+        ({"effects": [letter(1, "m-2")]}, "a message nobody decided about"),
+        ({"effects": [letter(1, None)]}, "a message nobody decided about"),
+    ],
+)
+def test_each_broken_promise_is_said(change: dict[str, Any], complaint: str) -> None:
+    (broken,) = evidence(**change).broken()
+    assert complaint in broken
