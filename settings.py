@@ -59,7 +59,6 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=9090, ge=1, le=65535)
     ui_url: AnyHttpUrl | None = None
     log_level: str = "INFO"
-    app_webhook_secret: SecretStr | None = Field(default=None, validation_alias="APP_WEBHOOK_SECRET")
 
     @property
     def base(self) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-import asyncpg
 import orjson
 import structlog
 from fastapi import APIRouter, Query, Request
@@ -18,6 +17,7 @@ from api.problems import FieldError, Problem, database_away, documented
 from api.segment import BATCH_LIMIT, EVENT_LIMIT, Invalid, read_call
 from domain.calls import Call, Rejection
 from store import rejected
+from store.database import AWAY
 
 log = structlog.get_logger()
 router = APIRouter(tags=["events"])
@@ -135,7 +135,7 @@ async def _accept(ctx: Context, source: str, calls: Sequence[Call], received_at:
     try:
         async with ctx.pool.acquire() as connection:
             answers = await accept(connection, ctx.catalog, ctx.tombstones, source, calls, received_at)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except AWAY as error:
         log.error("events not accepted", error=type(error).__name__, calls=len(calls))
         RECEIVED.labels("unavailable").inc(len(calls))
         raise database_away() from None
@@ -247,7 +247,7 @@ async def _keep_rejected(ctx: Context, source: str, rejections: Sequence[Rejecti
     try:
         async with ctx.pool.acquire() as connection:
             await rejected.keep(connection, source, rejections, [raws[each.index] for each in rejections])
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except AWAY as error:
         log.error("rejected events not kept", error=type(error).__name__)
         raise database_away() from None
 

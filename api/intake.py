@@ -134,17 +134,18 @@ async def _meet(connection: Connection, tombstones: Tombstones, calls: Sequence[
     """Find and lock everybody the calls are about."""
     identities = {identity for call in calls for identity in _identities(call)}
     found = await customers.find(connection, identities)
-    unknown = identities - found.keys()
-    erased: set[Identity] = set()
-    if unknown:
-        await customers.lock_unknown(connection, unknown)
-        erased = await customers.erased(connection, sorted(unknown), tombstones)
-    merged = await customers.lock(connection, found.values())
-    if unknown or merged:
-        # Somebody else may have created or merged them while we waited for the locks.
-        found = await customers.find(connection, identities)
-        await customers.lock(connection, found.values())
-    return _People(connection, found), erased
+    while True:
+        unknown = identities - found.keys()
+        if unknown:
+            await customers.lock_unknown(connection, unknown)
+        changed = await customers.lock(connection, found.values())
+        if not unknown and not changed:
+            return _People(connection, found), set()
+        # Somebody else may have created, merged or erased them while we waited for the locks.
+        again = await customers.find(connection, identities)
+        if again == found:
+            return _People(connection, found), await customers.erased(connection, sorted(unknown), tombstones)
+        found = again
 
 
 def _identities(call: Call) -> list[Identity]:

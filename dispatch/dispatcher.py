@@ -13,6 +13,7 @@ from temporalio.client import Client
 from dispatch.plan import Plan, plan, summarise
 from dispatch.runs import TemporalAway, Undispatchable, perform
 from store import events
+from store.database import AWAY as DATABASE_AWAY
 from store.database import Connection, Pool
 from workflows.catalog import Catalog
 
@@ -30,9 +31,19 @@ LAG = Histogram(
 )
 DISPATCHED = Counter("journeys_events_dispatched_total", "Events that have reached every run they concern.")
 PARKED = Counter("journeys_events_parked_total", "Events set aside because they can never be dispatched.")
-AWAY = Gauge("journeys_temporal_away", "1 while dispatch cannot reach Temporal.")
+TEMPORAL_AWAY = Gauge("journeys_temporal_away", "1 while dispatch cannot reach Temporal.")
 
-_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+FINISHED_WITHIN = timedelta(seconds=20)
+"""Wall time in which what is under way is finished when the process stops."""
+
+
+async def cancelled(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks until they have ended: libraries may swallow a cancellation that comes in a bad moment."""
+    left = set(tasks)
+    while left := {task for task in left if not task.done()}:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=1)
 
 
 class Dispatcher:
@@ -60,11 +71,10 @@ class Dispatcher:
         finally:
             stopping.set()
             self._temporal_is_up.set()
-            for watcher in watchers:
-                watcher.cancel()
             for _ in forwarders:
                 self._queue.put_nowait(-1)
-            await asyncio.gather(*forwarders, *watchers, return_exceptions=True)
+            await asyncio.wait(forwarders, timeout=FINISHED_WITHIN.total_seconds())
+            await cancelled(*forwarders, *watchers)
 
     def wake(self, customers: list[int]) -> None:
         """Have customers looked at soon; one that waits already is not queued twice."""
@@ -122,8 +132,8 @@ class Dispatcher:
             except TemporalAway as error:
                 log.warning("Temporal is away; events wait in the database", reason=str(error))
                 self._temporal_is_up.clear()
-                AWAY.set(1)
-            except _ERRORS as error:
+                TEMPORAL_AWAY.set(1)
+            except DATABASE_AWAY as error:
                 log.warning("dispatch failed, the sweep tries again", customer=customer, error=type(error).__name__)
             except Exception:
                 log.exception("dispatch failed unexpectedly, the sweep tries again", customer=customer)
@@ -137,7 +147,7 @@ class Dispatcher:
             with contextlib.suppress(Exception):
                 await self._client.service_client.check_health(timeout=timedelta(seconds=2))
                 log.info("Temporal is back")
-                AWAY.set(0)
+                TEMPORAL_AWAY.set(0)
                 self._temporal_is_up.set()
                 self._sweep_now.set()
 
@@ -145,14 +155,15 @@ class Dispatcher:
         """Find what no NOTIFY told of: its listener was away, or another dispatcher died over it."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sweep_now.wait(), SWEEP_EVERY.total_seconds())
+                async with asyncio.timeout(SWEEP_EVERY.total_seconds()):
+                    await self._sweep_now.wait()
             self._sweep_now.clear()
             if not self._temporal_is_up.is_set():
                 continue
             try:
                 async with self._pool.acquire() as connection:
                     self.wake(await events.waiting_customers(connection))
-            except _ERRORS as error:
+            except DATABASE_AWAY as error:
                 log.warning("sweep failed", error=type(error).__name__)
 
     async def _listen(self) -> None:
@@ -163,8 +174,11 @@ class Dispatcher:
                 connection.add_termination_listener(lambda _, lost=lost: lost.set())
                 await connection.add_listener(events.CHANNEL, self._on_notify)
                 self._sweep_now.set()
-                await lost.wait()
-            except _ERRORS as error:
+                try:
+                    await lost.wait()
+                finally:
+                    connection.terminate()
+            except DATABASE_AWAY as error:
                 log.warning("cannot listen for events, sweeping only", error=type(error).__name__)
             await asyncio.sleep(1)
 

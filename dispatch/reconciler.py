@@ -5,15 +5,15 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
-import asyncpg
 import structlog
 from prometheus_client import Gauge
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
+from dispatch.dispatcher import cancelled
 from domain.enrolments import Outcome
 from store import enrolments, installation
-from store.database import Pool
+from store.database import AWAY, Pool
 
 LOOK_EVERY = timedelta(seconds=5)
 
@@ -67,7 +67,7 @@ async def reconciling(pool: Pool, client: Client) -> AsyncIterator[None]:
             try:
                 await reconcile(pool, client)
                 STUCK.set((await client.count_workflows(STUCK_QUERY)).count)
-            except (RPCError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            except (RPCError, *AWAY) as error:
                 log.warning("cannot reconcile now", error=type(error).__name__)
             await asyncio.sleep(LOOK_EVERY.total_seconds())
 
@@ -75,6 +75,4 @@ async def reconciling(pool: Pool, client: Client) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        looking.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await looking
+        await cancelled(looking)

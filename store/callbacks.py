@@ -43,8 +43,8 @@ async def subject(connection: Connection, message: UUID | None, channels: Collec
         )
         if customer is None:
             return None
-        merged = await customers.lock(connection, [customer])
-        if not merged:
+        gone = await customers.lock(connection, [customer])
+        if gone.get(customer) is None:
             break
         # Merged while we waited for the lock: the message belongs to somebody else by now.
     row = await connection.fetchrow(

@@ -88,12 +88,17 @@ async def has_user_id(connection: Connection, customer: int) -> bool:
     return found
 
 
-async def lock(connection: Connection, customers: Iterable[int]) -> dict[int, int]:
-    """Lock customers' rows, in sorted order; returns whom each has been merged into, if anybody."""
+async def lock(connection: Connection, customers: Iterable[int]) -> dict[int, int | None]:
+    """Lock customers' rows, in sorted order.
+
+    Returns:
+        Those who are not there any more: whom each was merged into, None for the erased.
+    """
     rows = await connection.fetch(
-        "select id, merged_into from customers where id = any($1) order by id for update", sorted(set(customers))
+        "select id, merged_into, erased_at from customers where id = any($1) order by id for update",
+        sorted(set(customers)),
     )
-    return {row["id"]: row["merged_into"] for row in rows if row["merged_into"] is not None}
+    return {row["id"]: row["merged_into"] for row in rows if row["merged_into"] or row["erased_at"]}
 
 
 async def lock_reached_at(connection: Connection, address: str) -> None:

@@ -1,9 +1,13 @@
 """Erasure: nothing personal stays, nothing goes out, nothing comes back."""
 
 import asyncio
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import pytest
+
 from domain.messages import Channel, Status
+from store import customers, erasure
 from tests.api.scene import WRITER, Person, Scene, email_event
 
 
@@ -152,3 +156,22 @@ async def test_who_was_merged_is_erased_with_the_whole(scene: Scene) -> None:
     assert await rows_with(scene, *markers, other.user_id, other.email, other.phone) == []
     for user_id in (person.user_id, other.user_id):
         assert (await scene.tells("track", user_id, event="car_viewed")).status_code == 410
+
+
+@pytest.mark.parametrize("call", ["track", "identify"])
+async def test_a_call_that_waits_for_the_erasure_is_refused(scene: Scene, call: str) -> None:
+    person = await scene.person()
+    mark = f"marker{uuid4().hex}"
+    pool = scene.context.pool
+    async with pool.acquire() as connection, connection.transaction():
+        await customers.lock(connection, [person.customer])
+        telling = asyncio.create_task(
+            scene.tells(call, person.user_id, event="car_viewed", properties={"car": mark}, traits={"name": mark})
+        )
+        waiting = "select exists (select from pg_stat_activity where wait_event_type = 'Lock' and datname = 'api')"
+        while not await pool.fetchval(waiting):  # noqa: ASYNC110, only PostgreSQL knows who waits
+            await asyncio.sleep(0.01)
+        tombstones, now = scene.context.tombstones, datetime.now(UTC)
+        await erasure.erase(connection, person.customer, tombstones, "operator:test", now)
+    assert (await telling).status_code == 410
+    assert await rows_with(scene, mark, person.email) == []
