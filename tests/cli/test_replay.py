@@ -123,16 +123,21 @@ class StandIn:
     Attributes:
         loses: How many accepted events it does not count.
         silent: How many of the first batches it takes without an answer.
+        early: Calls that came before what they tell of has happened.
     """
 
-    def __init__(self, *, loses: int = 0, silent: int = 0) -> None:
+    def __init__(self, *, loses: int = 0, silent: int = 0, speed: float = 1_000_000.0) -> None:
         self.loses = loses
+        self.speed = speed
         self.silent = silent
         self.kept: Counter[str] = Counter()
         self.order: list[str] = []
+        self.early = 0
         self.began = datetime.now(UTC)
 
     def take(self, batch: list[dict[str, Any]]) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        self.early += sum(datetime.fromisoformat(call["timestamp"]) > now for call in batch)
         known = sum(call["messageId"] in self.kept for call in batch)
         self.order += [call["timestamp"] for call in batch if call["messageId"] not in self.kept]
         self.kept.update(call["messageId"] for call in batch)
@@ -159,7 +164,7 @@ def standing_in(api: StandIn) -> Iterator[str]:
                 self.answer(answer)
 
         def do_GET(self) -> None:
-            clock = {"origin": api.began.isoformat(), "speed": 1_000_000.0}
+            clock = {"origin": api.began.isoformat(), "speed": api.speed}
             self.answer(clock if self.path.startswith("/v1/time") else api.counts())
 
         def answer(self, body: dict[str, Any]) -> None:
@@ -204,6 +209,15 @@ def test_what_was_taken_without_an_answer_is_sent_again_and_still_adds_up(tmp_pa
     assert told["events sent"] == told["accepted"] + told["duplicate"] == 3
     assert told["duplicate"] >= 2
     assert told["events kept by the database"] == 3
+
+
+def test_nothing_is_told_before_it_has_happened(tmp_path: Path) -> None:
+    api = StandIn(speed=100)
+    # At the present time of day, so that the replay need not wait for it.
+    now = (api.began - NOON).total_seconds() % 86_400
+    ended = against_stand_in(api, tmp_path, *(row(now + 10 * place, str(place), "opened") for place in range(5)))
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert (len(api.kept), api.early) == (10, 0)
 
 
 def test_a_machine_that_cannot_keep_up_loses_and_reorders_nothing(tmp_path: Path) -> None:
