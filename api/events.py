@@ -1,7 +1,9 @@
 """Events in: Segment's HTTP tracking API, so that the libraries backends already have work unchanged."""
 
+import json
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -14,10 +16,11 @@ from pydantic import BaseModel, Field
 from api.context import Context, Ctx, Db, Operator, Reader, WriteKey
 from api.intake import Accepted, Answer, Duplicate, Erased, accept
 from api.problems import FieldError, Problem, database_away, documented
-from api.segment import BATCH_LIMIT, EVENT_LIMIT, Invalid, read_call
+from api.segment import BATCH_LIMIT, DEPTH_LIMIT, EVENT_LIMIT, Invalid, batch_context, read_call
 from domain.calls import Call, Rejection
 from store import rejected
 from store.database import AWAY
+from store.rejected import UNSTORABLE
 
 log = structlog.get_logger()
 router = APIRouter(tags=["events"])
@@ -26,6 +29,9 @@ RECEIVED = Counter("journeys_events_received_total", "Calls received.", ["answer
 
 MOST_CALLS = 2500
 """Calls in one batch; the size limit allows no more of any sensible size."""
+
+_UNWRITABLE = re.compile("[\\0\ud800-\udfff]")
+"""Characters neither a text of PostgreSQL nor an answer in UTF-8 can hold."""
 
 
 class Received(BaseModel):
@@ -96,6 +102,9 @@ _ERRORS = documented(400, 401, 410, 413, 503)
 async def body_of(request: Request, limit: int) -> object:
     """Read a JSON body, gzip or not, of at most `limit` bytes when unpacked.
 
+    Returns:
+        Python values, among which NaN, infinity and halves of surrogate pairs are for `read_call` to refuse.
+
     Raises:
         Problem: 413 or 400.
     """
@@ -109,11 +118,27 @@ async def body_of(request: Request, limit: int) -> object:
                 raise Problem(413, "too_large", f"the body must not be larger than {limit // 1024} kB, unpacked")
         if packed and not unpack.eof:
             raise Problem(400, "invalid_body", "the gzip body is cut off")
-        return orjson.loads(bytes(raw))
+        return _parsed(bytes(raw))
     except zlib.error:
         raise Problem(400, "invalid_body", "the body is not gzip, as its Content-Encoding says") from None
-    except orjson.JSONDecodeError:
+    except ValueError:
         raise Problem(400, "invalid_body", "the body must be JSON in UTF-8") from None
+    except RecursionError:
+        raise Problem(400, "invalid_body", f"calls must not be nested deeper than {DEPTH_LIMIT} levels") from None
+
+
+def _parsed(raw: bytes) -> object:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        # NaN, half an emoji or a byte of another encoding in one call must not take the whole batch
+        # with it. Such a byte becomes half a surrogate pair.
+        return json.loads(raw.decode(errors="surrogateescape"), parse_int=_integer)
+
+
+def _integer(digits: str) -> int | float:
+    """Read an integer as orjson does: one of more than 64 bits is a float."""
+    return int(digits) if len(digits) < 20 else float(digits)
 
 
 async def _one(request: Request, ctx: Context, key: WriteKey, type: str) -> Received:
@@ -122,19 +147,28 @@ async def _one(request: Request, ctx: Context, key: WriteKey, type: str) -> Rece
     body = await body_of(request, EVENT_LIMIT + 4096)
     try:
         call = read_call(body, received_at, type=type)
+        (answer,) = await _accept(ctx, key.name, [call], received_at)
     except Invalid as error:
         RECEIVED.labels("rejected").inc()
         raise Problem(400, "invalid_event", str(error), [FieldError(field=error.field, rule=error.rule)]) from None
-    answer = (await _accept(ctx, key.name, [call], received_at))[0]
     if isinstance(answer, Erased):
         raise Problem(410, "customer_erased", "this customer was erased; nothing about them is kept any more")
     return Received(duplicate=isinstance(answer, Duplicate))
 
 
 async def _accept(ctx: Context, source: str, calls: Sequence[Call], received_at: datetime) -> list[Answer]:
+    """Accept calls, all or none.
+
+    Raises:
+        Invalid: PostgreSQL refuses a value in one of them, and always will.
+        Problem: 503, the database is away.
+    """
     try:
         async with ctx.pool.acquire() as connection:
             answers = await accept(connection, ctx.catalog, ctx.tombstones, source, calls, received_at)
+    except UNSTORABLE as error:
+        log.error("events refused by the database", error=type(error).__name__, calls=len(calls))
+        raise Invalid("event", "holds a value that cannot be stored") from None
     except AWAY as error:
         log.error("events not accepted", error=type(error).__name__, calls=len(calls))
         RECEIVED.labels("unavailable").inc(len(calls))
@@ -142,6 +176,28 @@ async def _accept(ctx: Context, source: str, calls: Sequence[Call], received_at:
     for answer in answers:
         RECEIVED.labels(type(answer).__name__.lower()).inc()
     return answers
+
+
+async def _accept_all_but(
+    ctx: Context, source: str, calls: Mapping[int, Call], received_at: datetime
+) -> dict[int, Answer | Invalid]:
+    """Accept calls by their place in the batch; those PostgreSQL refuses are found by halving."""
+    if not calls:
+        return {}
+    try:
+        answers = await _accept(ctx, source, list(calls.values()), received_at)
+    except Invalid as error:
+        if len(calls) == 1:
+            return dict.fromkeys(calls, error)
+        places = list(calls)
+        halves = places[: len(places) // 2], places[len(places) // 2 :]
+        first, second = ({place: calls[place] for place in half} for half in halves)
+        # One after the other: the order of a customer's events is the order of the batch.
+        return {
+            **await _accept_all_but(ctx, source, first, received_at),
+            **await _accept_all_but(ctx, source, second, received_at),
+        }
+    return dict(zip(calls, answers, strict=True))
 
 
 @router.post("/v1/identify", responses=_ERRORS, openapi_extra=_JSON_BODY)
@@ -214,33 +270,47 @@ async def batch(request: Request, ctx: Ctx, key: WriteKey) -> BatchReceived:
     raws: list[object] = body["batch"]
     if len(raws) > MOST_CALLS:
         raise Problem(413, "too_large", f"batch: must not hold more than {MOST_CALLS} calls")
-    defaults = body.get("context") if isinstance(body.get("context"), dict) else {}
-    calls: list[Call] = []
-    places: list[int] = []
-    rejections: list[Rejection] = []
-    for index, raw in enumerate(raws):
-        try:
-            calls.append(read_call(raw, received_at, sent_at=body.get("sentAt"), defaults=defaults))
-            places.append(index)
-        except Invalid as error:
-            rejections.append(_rejection(index, raw, error.field, error.rule))
+    calls, rejections = _read(body, raws, received_at)
+    answers = await _accept_all_but(ctx, key.name, calls, received_at)
+    rejections += [
+        _rejection(place, raws[place], answer) for place, answer in answers.items() if isinstance(answer, Invalid)
+    ]
     if rejections:
         await _keep_rejected(ctx, key.name, rejections, raws)
         RECEIVED.labels("rejected").inc(len(rejections))
-    answers = await _accept(ctx, key.name, calls, received_at) if calls else []
-    for place, answer in zip(places, answers, strict=True):
-        if isinstance(answer, Erased):
-            rejections.append(_rejection(place, raws[place], "userId", "the customer was erased; nothing is kept"))
+    erased = Invalid("userId", "the customer was erased; nothing is kept")
+    rejections += [
+        _rejection(place, raws[place], erased) for place, answer in answers.items() if isinstance(answer, Erased)
+    ]
     return BatchReceived(
-        accepted=sum(isinstance(answer, Accepted) for answer in answers),
-        duplicate=sum(isinstance(answer, Duplicate) for answer in answers),
+        accepted=sum(isinstance(answer, Accepted) for answer in answers.values()),
+        duplicate=sum(isinstance(answer, Duplicate) for answer in answers.values()),
         rejected=sorted(rejections, key=lambda each: each.index),
     )
 
 
-def _rejection(index: int, raw: object, field: str, rule: str) -> Rejection:
+def _read(
+    body: Mapping[str, Any], raws: Sequence[object], received_at: datetime
+) -> tuple[dict[int, Call], list[Rejection]]:
+    """Read the calls of a batch, by their place in it."""
+    calls: dict[int, Call] = {}
+    rejections: list[Rejection] = []
+    try:
+        defaults = batch_context(body.get("context"))
+    except Invalid as error:
+        return {}, [_rejection(index, raw, error) for index, raw in enumerate(raws)]
+    for index, raw in enumerate(raws):
+        try:
+            calls[index] = read_call(raw, received_at, sent_at=body.get("sentAt"), defaults=defaults)
+        except Invalid as error:
+            rejections.append(_rejection(index, raw, error))
+    return calls, rejections
+
+
+def _rejection(index: int, raw: object, error: Invalid) -> Rejection:
     given = raw.get("messageId") if isinstance(raw, dict) else None
-    return Rejection(index=index, message_id=given[:255] if isinstance(given, str) else None, field=field, rule=rule)
+    message_id = _UNWRITABLE.sub("\ufffd", given)[:255] if isinstance(given, str) else None
+    return Rejection(index=index, message_id=message_id, field=error.field, rule=error.rule)
 
 
 async def _keep_rejected(ctx: Context, source: str, rejections: Sequence[Rejection], raws: Sequence[object]) -> None:

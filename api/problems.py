@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from store.database import AWAY
+from store.rejected import UNSTORABLE
 
 log = structlog.get_logger()
 
@@ -142,5 +143,12 @@ def install(app: FastAPI) -> None:
         log.error("database failed", path=request.url.path, error=type(error).__name__)
         return _answer(database_away())
 
+    async def unstorable(request: Request, error: Exception) -> JSONResponse:
+        log.error("refused by the database", path=request.url.path, error=type(error).__name__)
+        return _answer(Problem(400, "invalid_value", "holds a value that cannot be stored"))
+
     for error in AWAY:
         app.add_exception_handler(error, away)
+    # They are errors of PostgreSQL too, but the nearer class decides: trying again would not help.
+    for error in UNSTORABLE:
+        app.add_exception_handler(error, unstorable)

@@ -1,6 +1,7 @@
 """Reads Segment's HTTP tracking API (segment.com/docs/connections/sources/catalog/libraries/server/http-api)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import available_timezones
@@ -16,6 +17,8 @@ BATCH_LIMIT = 500 * 1024
 DEPTH_LIMIT = 20
 TEXT_LIMIT = 255
 """Most characters of an id or an event name."""
+TOKEN_LIMIT = 1024
+"""Most bytes of a device token; Google promises no length, and PostgreSQL indexes no more than 2,704."""
 
 ZONES = available_timezones()
 
@@ -32,13 +35,13 @@ class Invalid(Exception):
     """A call that breaks a rule.
 
     Attributes:
-        field: Path of the field.
+        field: Path of the field, its beginning if it is a long one.
         rule: What it must be; never the value, which may be personal.
     """
 
     def __init__(self, field: str, rule: str) -> None:
-        super().__init__(f"{field}: {rule}")
-        self.field = field
+        self.field = field[:TEXT_LIMIT]
+        super().__init__(f"{self.field}: {rule}")
         self.rule = rule
 
 
@@ -53,18 +56,18 @@ def read_call(
     """Read one call.
 
     Args:
-        raw: Parsed JSON.
+        raw: Parsed JSON, which may hold what JSON may not: NaN, or half a surrogate pair.
         received_at: Wall time of arrival.
         type: The call's type where the address tells it; else the body must.
         sent_at: `sentAt` of the batch; a call's own has precedence.
-        defaults: Context of the batch.
+        defaults: Context of the batch, from `batch_context`.
 
     Raises:
         Invalid: With the field and the rule.
     """
     if not isinstance(raw, dict):
         raise Invalid("event", "must be a JSON object")
-    _check_size(raw)
+    _check(raw)
     kind = _type(type or raw.get("type"))
     user_id, anonymous_id = _identity(raw, "userId"), _identity(raw, "anonymousId")
     previous_id = _identity(raw, "previousId")
@@ -89,27 +92,51 @@ def read_call(
     )
 
 
-def _check_size(raw: dict[str, Any]) -> None:
-    # What may be in the body is public (the libraries repeat the key there); it is not kept.
-    raw.pop("writeKey", None)
-    if _depth(raw) > DEPTH_LIMIT:
-        raise Invalid("event", f"must not be nested deeper than {DEPTH_LIMIT} levels")
+def batch_context(value: object) -> dict[str, Any]:
+    """Read the context a batch gives to all of its calls.
+
+    Raises:
+        Invalid: It cannot be kept with any of them.
+    """
+    if not isinstance(value, dict):
+        return {}
+    _check(value, "context")
+    return value
+
+
+def _check(raw: dict[str, Any], field: str = "") -> None:
+    """Let nothing pass that cannot be kept: too deep, too large, or a value jsonb does not have."""
+    level: list[tuple[str, object]] = [(field, raw)]
+    for _ in range(DEPTH_LIMIT):
+        level = [child for path, value in level for child in _parts(path, value)]
+    if level:
+        raise Invalid(field or "event", f"must not be nested deeper than {DEPTH_LIMIT} levels")
     if len(orjson.dumps(raw)) > EVENT_LIMIT:
-        raise Invalid("event", f"must not be larger than {EVENT_LIMIT // 1024} kB")
-    if "\\u0000" in orjson.dumps(raw).decode():
-        raise Invalid("event", "must not contain the character U+0000")
+        raise Invalid(field or "event", f"must not be larger than {EVENT_LIMIT // 1024} kB")
 
 
-def _depth(value: object) -> int:
-    level, depth = [value], 0
-    while level and depth <= DEPTH_LIMIT + 1:
-        depth += 1
-        level = [
-            child
-            for each in level
-            for child in (each.values() if isinstance(each, dict) else each if isinstance(each, list) else ())
-        ]
-    return depth
+def _parts(path: str, value: object) -> Iterator[tuple[str, object]]:
+    """Yield what a value consists of, each with its path; a text or number is checked."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            _check_text(path, name)
+            yield f"{path}.{name}" if path else name, part
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield f"{path}.{index}", part
+    elif isinstance(value, str):
+        _check_text(path, value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise Invalid(path, "must be a number, not NaN or infinite")
+
+
+def _check_text(path: str, text: str) -> None:
+    if "\0" in text:
+        raise Invalid(path or "event", "must not contain the character U+0000")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Invalid(path or "event", "must be Unicode in UTF-8, without halves of surrogate pairs") from None
 
 
 def _type(value: object) -> CallType:
@@ -159,7 +186,11 @@ def _timestamp(raw: Mapping[str, Any], received_at: datetime, sent_at: object) -
         return received_at
     happened = _time(raw["timestamp"], "timestamp")
     if sent_at is not None:
-        happened = received_at - (_time(sent_at, "sentAt") - happened)
+        sent = _time(sent_at, "sentAt")
+        try:
+            happened = received_at - (sent - happened)
+        except OverflowError:
+            raise Invalid("timestamp", "must not be thousands of years from sentAt") from None
     # A clock may be ahead; nothing has happened later than now.
     return max(min(happened, received_at), received_at - timedelta(days=36_500))
 
@@ -171,7 +202,10 @@ def _time(value: object, field: str) -> datetime:
         raise Invalid(field, "must be an ISO 8601 time") from None
     if time.tzinfo is None:
         raise Invalid(field, "must have a time zone, such as Z or +03:00")
-    return time.astimezone(UTC)
+    try:
+        return time.astimezone(UTC)
+    except OverflowError:
+        raise Invalid(field, "must lie within the years 1 to 9999 in UTC") from None
 
 
 def _profile(traits: dict[str, Any], context: Mapping[str, Any]) -> Profile:
@@ -186,20 +220,32 @@ def _profile(traits: dict[str, Any], context: Mapping[str, Any]) -> Profile:
     )
 
 
-def _email(value: object) -> str | None:
+def _given(value: object, field: str) -> str | None:
+    """Return a trait; None if it is not told, or told to be empty."""
     if value is None or value == "":
         return None
+    if not isinstance(value, str):
+        raise Invalid(field, "must be a text")
+    return value
+
+
+def _email(value: object) -> str | None:
+    given = _given(value, "traits.email")
+    if given is None:
+        return None
     try:
-        return validate_email(str(value), check_deliverability=False, test_environment=True).normalized
+        # At most 254 characters, which it checks (RFC 5321, 4.5.3.1.3).
+        return validate_email(given, check_deliverability=False, test_environment=True).normalized
     except EmailNotValidError:
         raise Invalid("traits.email", "must be an email address") from None
 
 
 def _phone(value: object) -> str | None:
-    if value is None or value == "":
+    given = _given(value, "traits.phone")
+    if given is None:
         return None
     try:
-        number = phonenumbers.parse(str(value))
+        number = phonenumbers.parse(given)
     except phonenumbers.NumberParseException:
         number = None
     if number is None or not phonenumbers.is_possible_number(number):
@@ -208,17 +254,17 @@ def _phone(value: object) -> str | None:
 
 
 def _zone(value: object, field: str) -> str | None:
-    if value is None or value == "":
-        return None
-    if value not in ZONES:
+    given = _given(value, field)
+    if given is not None and given not in ZONES:
         raise Invalid(field, "must be an IANA time zone, such as Europe/Berlin")
-    return str(value)
+    return given
 
 
 def _locale(value: object, field: str) -> str | None:
-    if value is None or value == "":
+    given = _given(value, field)
+    if given is None:
         return None
-    tag = str(value).replace("_", "-")
+    tag = given.replace("_", "-")
     if not tag.replace("-", "").isalnum() or not 2 <= len(tag) <= 35:
         raise Invalid(field, "must be a language tag, such as en or ru-RU")
     return tag
@@ -229,7 +275,7 @@ def _device(context: Mapping[str, Any]) -> Device | None:
     if not isinstance(device, dict) or not device.get("token"):
         return None
     token = device["token"]
-    if not isinstance(token, str) or len(token) > 4096:
-        raise Invalid("context.device.token", "must be a text of at most 4096 characters")
+    if not isinstance(token, str) or len(token.encode()) > TOKEN_LIMIT:
+        raise Invalid("context.device.token", f"must be a text of at most {TOKEN_LIMIT} bytes")
     platform = device.get("type")
     return Device(token=token, platform=platform if isinstance(platform, str) else None)
