@@ -1,14 +1,44 @@
 """Configuration by environment variables. Whatever is missing is named, and nothing has an open default."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+from zoneinfo import available_timezones
 
-from pydantic import AnyHttpUrl, BaseModel, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AnyHttpUrl, BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.messages import Channel
+
 PROJECT = Path(__file__).parent
+
+LEGAL_HOURS = {Channel.SMS: (8, 21), Channel.CALL: (8, 21)}
+"""Hours of the called party's day outside of which nobody is solicited by phone (47 CFR 64.1200(c)(1))."""
+
+
+def _in_order(hours: tuple[int, int]) -> tuple[int, int]:
+    if hours[0] >= hours[1]:
+        raise ValueError("must be [from, to] within one day, from before to, such as [8, 21]")
+    return hours
+
+
+def _language(tag: str) -> str:
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*", tag):
+        raise ValueError("must be a language tag, such as en or ru-RU")
+    return tag
+
+
+def _zone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("must be an IANA time zone, such as Europe/Berlin")
+    return name
+
+
+Hour = Annotated[int, Field(ge=0, le=24)]
+Hours = Annotated[tuple[Hour, Hour], AfterValidator(_in_order)]
+QuietHours = Annotated[dict[Channel, Hours], AfterValidator(lambda given: {**LEGAL_HOURS, **given})]
 
 
 class ConfigurationError(Exception):
@@ -24,7 +54,9 @@ class Deployment(BaseModel, extra="forbid"):
         company: Name the texts are signed with.
         postal_address: Shown under marketing email (CAN-SPAM, 15 U.S.C. 7704(a)(5)).
         default_locale: Language of a customer who has told none.
-        quiet_hours: Channel to ``[from, to]``, hours of the customer's day in which it may be used.
+        default_time_zone: IANA zone of a customer whose own is not known, nor told by their number.
+        quiet_hours: Channel to ``[from, to]``, hours of the customer's day in which it may be used. A channel
+            that is not named has `LEGAL_HOURS`, or may be used always; ``[0, 24]`` is always.
         parameters: Journey name to parameter values, ISO 8601 durations.
     """
 
@@ -32,9 +64,9 @@ class Deployment(BaseModel, extra="forbid"):
     site: AnyHttpUrl
     company: str
     postal_address: str
-    default_locale: str = "en"
-    default_time_zone: str | None = None
-    quiet_hours: dict[str, tuple[int, int]] = {"sms": (8, 21), "call": (8, 21)}
+    default_locale: Annotated[str, AfterValidator(_language)] = "en"
+    default_time_zone: Annotated[str, AfterValidator(_zone)] | None = None
+    quiet_hours: QuietHours = LEGAL_HOURS
     parameters: dict[str, dict[str, Any]] = {}
 
 
@@ -72,10 +104,10 @@ class Settings(BaseSettings):
             ConfigurationError: The file is missing or wrong.
         """
         try:
-            return Deployment.model_validate(tomllib.loads(self.config.read_text()))
+            return Deployment.model_validate(tomllib.loads(self.config.read_text(encoding="utf-8")))
         except OSError as error:
             raise ConfigurationError(f"JOURNEYS_CONFIG: cannot read {self.config}") from error
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{self.config}: {error}") from error
         except ValidationError as error:
             raise ConfigurationError(f"{self.config}: {_wrong(error)}") from error
@@ -109,6 +141,11 @@ def _wrong(error: ValidationError) -> str:
     """Say what is wrong without repeating a value, which may be a secret."""
     names = {"public_url": "JOURNEYS_PUBLIC_URL", "secret": "JOURNEYS_SECRET", "speed": "JOURNEYS_SPEED"}
     return "; ".join(
-        f"{names.get(str(e['loc'][0]), '.'.join(map(str, e['loc'])))}: {e['msg']}"
+        f"{names.get(str(e['loc'][0]), _path(e['loc']))}: {e['msg'].removeprefix('Value error, ')}"
         for e in error.errors(include_input=False)
     )
+
+
+def _path(loc: tuple[int | str, ...]) -> str:
+    # Pydantic marks by "[key]" that a name itself is wrong, not what is under it.
+    return ".".join(str(part) for part in loc if part != "[key]")

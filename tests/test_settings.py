@@ -1,0 +1,76 @@
+"""What is wrong with a deployment's file is said when a process starts."""
+
+from pathlib import Path
+
+import pytest
+
+import settings
+from domain.messages import Channel
+from settings import ConfigurationError, Deployment
+
+NEEDED = """
+site = "https://cars.example"
+company = "Example Cars"
+postal_address = "1 Example Street"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The deployment's file, named by the environment."""
+    path = tmp_path / "journeys.toml"
+    monkeypatch.setenv("DATABASE_URL", "postgresql://localhost/journeys")
+    monkeypatch.setenv("JOURNEYS_PUBLIC_URL", "https://journeys.example")
+    monkeypatch.setenv("JOURNEYS_SECRET", "s" * 32)
+    monkeypatch.setenv("JOURNEYS_CONFIG", str(path))
+    return path
+
+
+def deployment(file: Path, says: str = "") -> Deployment:
+    file.write_text(f"{NEEDED}{says}\n", encoding="utf-8")
+    return settings.load().deployment()
+
+
+@pytest.mark.parametrize(
+    ("says", "field", "rule"),
+    [
+        ("quiet_hours = {sms = [22, 6]}", "quiet_hours.sms", "must be [from, to] within one day"),
+        ("quiet_hours = {sms = [8, 8]}", "quiet_hours.sms", "must be [from, to] within one day"),
+        ("quiet_hours = {call = [8, 25]}", "quiet_hours.call.1", "less than or equal to 24"),
+        ("quiet_hours = {call = [-1, 21]}", "quiet_hours.call.0", "greater than or equal to 0"),
+        ("quiet_hours = {call = [8]}", "quiet_hours.call.1", "required"),
+        ("quiet_hours = {fax = [8, 21]}", "quiet_hours.fax", "'email', 'sms', 'whatsapp', 'push', 'call' or 'inbox'"),
+        ('default_time_zone = "Mars/Base"', "default_time_zone", "must be an IANA time zone, such as Europe/Berlin"),
+        ('default_time_zone = "../etc/passwd"', "default_time_zone", "must be an IANA time zone"),
+        ('default_locale = "English!"', "default_locale", "must be a language tag, such as en or ru-RU"),
+        ('default_locale = ""', "default_locale", "must be a language tag"),
+        ("quiet_ours = {sms = [8, 21]}", "quiet_ours", "not permitted"),
+    ],
+)
+def test_a_wrong_deployment_is_refused_with_file_field_and_rule(file: Path, says: str, field: str, rule: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        deployment(file, says)
+    assert str(refused.value).startswith(f"{file}: {field}: ")
+    assert rule in str(refused.value)
+
+
+def test_a_file_in_another_encoding_is_refused_by_name(file: Path) -> None:
+    file.write_bytes('company = "Müller"'.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="utf-8") as refused:
+        settings.load().deployment()
+    assert str(refused.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("says", ["", "[quiet_hours]"])
+def test_sms_and_calls_keep_the_legal_hours_unless_others_are_given(file: Path, says: str) -> None:
+    assert deployment(file, says).quiet_hours == {Channel.SMS: (8, 21), Channel.CALL: (8, 21)}
+
+
+def test_to_name_one_channel_leaves_the_legal_hours_of_the_others(file: Path) -> None:
+    given = deployment(file, "quiet_hours = {sms = [9, 20], push = [0, 24]}").quiet_hours
+    assert given == {Channel.SMS: (9, 20), Channel.CALL: (8, 21), Channel.PUSH: (0, 24)}
+
+
+def test_a_zone_and_a_language_are_taken(file: Path) -> None:
+    given = deployment(file, 'default_time_zone = "Europe/Berlin"\ndefault_locale = "zh-Hant-TW"')
+    assert (given.default_time_zone, given.default_locale) == ("Europe/Berlin", "zh-Hant-TW")
