@@ -13,8 +13,10 @@ from pydantic import TypeAdapter
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.speechless import speechless
 from channels.protocol import ChannelPort, NotProcessed, Refused, Uncertain
 from domain.clock import Clock
+from domain.enrolments import Outcome
 from domain.links import Links
 from domain.messages import (
     RANK,
@@ -81,9 +83,13 @@ class Deliver:
         Raises:
             ApplicationError: It certainly did not leave; Temporal is to try again.
         """
+        with speechless():
+            return await self._deliver(request)
+
+    async def _deliver(self, request: DeliverRequest) -> Delivery:
         info = activity.info()
         while True:
-            claim = await self._claim(request, info.current_attempt_scheduled_time)
+            claim = await self._claim(request, info.started_time)
             if isinstance(claim, Delivery):
                 break
             if time.monotonic() - claim.claimed_at > LEAVES_WITHIN:
@@ -108,9 +114,11 @@ class Deliver:
             now = clock.journey_time(scheduled)
             row = await messages.find(connection, message)
             if row and (answer := await self._answer_for(connection, message, row)):
+                await messages.await_also(connection, message, request.awaits)
                 return answer
             if addressee.outcome is not None or (addressee.restart_event or 0) > request.decided_after:
-                return Delivery(verdict=Verdict.OVERTAKEN, message=message)
+                outcome = Outcome(addressee.outcome) if addressee.outcome else None
+                return Delivery(verdict=Verdict.OVERTAKEN, message=message, outcome=outcome)
             return await self._decide(connection, message, request, addressee, row, clock, now)
 
     async def _answer_for(self, connection: Connection, message: UUID, row: Row) -> Delivery | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from temporalio import activity
 
+from activities.speechless import speechless
 from domain.enrolments import Outcome
 from store import enrolments
 from store.database import Pool
@@ -18,5 +19,6 @@ class Outcomes:
     @activity.defn
     async def record_outcome(self, enrolment: int, outcome: Outcome) -> None:
         """Record that a run has ended. Doing it again changes nothing."""
-        async with self.pool.acquire() as connection:
-            await enrolments.record_end(connection, enrolment, outcome)
+        with speechless():
+            async with self.pool.acquire() as connection:
+                await enrolments.record_end(connection, enrolment, outcome)

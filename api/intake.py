@@ -98,9 +98,12 @@ async def accept(
     async with connection.transaction():
         people, erased = await _meet(connection, tombstones, calls)
         known = await events.known(connection, source, [call.message_id for call in calls])
-        fresh: list[tuple[int, Call, int, list[int]]] = []
+        fresh: list[tuple[int, Call, int, list[int] | None]] = []
         answers: list[Answer | None] = [None] * len(calls)
         for index, call in enumerate(calls):
+            if call.user_id and ("user", call.user_id) not in erased and ("anonymous", call.anonymous_id) in erased:
+                # The device of somebody who was erased, used by somebody else: it means nobody any more.
+                call = call.model_copy(update={"anonymous_id": None})
             if erased & set(_identities(call)):
                 answers[index] = Erased()
             elif call.message_id in known:
@@ -117,16 +120,21 @@ async def accept(
             ],
         )
         facts = []
+        merges: list[tuple[int, int]] = []
         for index, call, customer, ended in fresh:
             event = kept.get(call.message_id)
             if event is None:
                 answers[index] = Duplicate()
                 continue
             answers[index] = Accepted(people.current(customer), event)
+            if ended is not None:
+                merges.append((people.current(customer), event))
             if ended:
                 await enrolments.attribute_merge(connection, ended, event)
             facts.append((people.current(customer), event, call))
         await _decide(connection, catalog, facts)
+        for customer, event in merges:
+            await _decide_past(connection, catalog, customer, event)
         return [answer for answer in answers if answer is not None]
 
 
@@ -138,6 +146,7 @@ async def _meet(connection: Connection, tombstones: Tombstones, calls: Sequence[
         unknown = identities - found.keys()
         if unknown:
             await customers.lock_unknown(connection, unknown)
+        await customers.hold_dispatch(connection, _to_be_merged(calls, found))
         changed = await customers.lock(connection, found.values())
         if not unknown and not changed:
             return _People(connection, found), set()
@@ -148,6 +157,12 @@ async def _meet(connection: Connection, tombstones: Tombstones, calls: Sequence[
         found = again
 
 
+def _to_be_merged(calls: Sequence[Call], found: dict[Identity, int]) -> set[int]:
+    """Return the customers that calls may show to be one: those that name several of them."""
+    together = ({found[each] for each in _identities(call) if each in found} for call in calls)
+    return {number for numbers in together if len(numbers) > 1 for number in numbers}
+
+
 def _identities(call: Call) -> list[Identity]:
     named: list[tuple[str, str | None]] = [("user", call.user_id), ("anonymous", call.anonymous_id)]
     identities: list[Identity] = [(kind, value) for kind, value in named if value]  # type: ignore[misc]
@@ -156,11 +171,11 @@ def _identities(call: Call) -> list[Identity]:
     return identities
 
 
-async def _apply(people: _People, call: Call) -> tuple[int, list[int]]:
+async def _apply(people: _People, call: Call) -> tuple[int, list[int] | None]:
     """Find the customer a call is about, and learn what it says of them.
 
     Returns:
-        The customer, and the stays that end because two customers turned out to be one.
+        The customer; and if two customers turned out to be one, the stays that end by that.
     """
     if call.type is CallType.ALIAS:
         customer, ended = await _alias(people, call)
@@ -173,7 +188,7 @@ async def _apply(people: _People, call: Call) -> tuple[int, list[int]]:
     return customer, ended
 
 
-async def _recognise(people: _People, call: Call) -> tuple[int, list[int]]:
+async def _recognise(people: _People, call: Call) -> tuple[int, list[int] | None]:
     """Whoever was anonymous and now has a user id becomes that user.
 
     A device that already belongs to another user keeps its past: it only means the new one from now on.
@@ -181,7 +196,7 @@ async def _recognise(people: _People, call: Call) -> tuple[int, list[int]]:
     anonymous: Identity | None = ("anonymous", call.anonymous_id) if call.anonymous_id else None
     if call.user_id is None:
         assert anonymous is not None
-        return await people.get(anonymous), []
+        return await people.get(anonymous), None
     user: Identity = ("user", call.user_id)
     stranger = people.find(anonymous) if anonymous else None
     customer = people.find(user)
@@ -189,18 +204,18 @@ async def _recognise(people: _People, call: Call) -> tuple[int, list[int]]:
         customer = await people.get(user)
         if anonymous and stranger is None:
             await people.attach(anonymous, customer)
-        return customer, []
+        return customer, None
     if stranger is None or await customers.has_user_id(people.connection, stranger):
         customer = await people.get(user)
         await people.attach(anonymous, customer)
-        return customer, []
+        return customer, None
     if customer is None:
         await people.attach(user, stranger)
-        return stranger, []
+        return stranger, None
     return customer, await people.merge(stranger, customer)
 
 
-async def _alias(people: _People, call: Call) -> tuple[int, list[int]]:
+async def _alias(people: _People, call: Call) -> tuple[int, list[int] | None]:
     assert call.user_id is not None
     assert call.previous_id is not None
     user: Identity = ("user", call.user_id)
@@ -209,15 +224,15 @@ async def _alias(people: _People, call: Call) -> tuple[int, list[int]]:
     if previous is None:
         customer = await people.get(user)
         await people.attach(("anonymous", call.previous_id), customer)
-        return customer, []
+        return customer, None
     if customer is None:
         await people.attach(user, previous)
-        return previous, []
-    return customer, [] if previous == customer else await people.merge(previous, customer)
+        return previous, None
+    return customer, None if previous == customer else await people.merge(previous, customer)
 
 
 def _event(
-    catalog: Catalog, customer: int, source: str, call: Call, received_at: datetime, ended: list[int]
+    catalog: Catalog, customer: int, source: str, call: Call, received_at: datetime, ended: list[int] | None
 ) -> NewEvent:
     return NewEvent(
         customer=customer,
@@ -230,7 +245,7 @@ def _event(
         context={name: value for name, value in call.context.items() if name not in ("device", "traits")},
         timestamp=call.timestamp,
         received_at=received_at,
-        concerns_a_run=bool(ended) or call.name in catalog.roles,
+        concerns_a_run=ended is not None or call.name in catalog.roles,
     )
 
 
@@ -286,3 +301,20 @@ def _well_formed(rule: Rule, call: Call) -> bool:
     except ValidationError:
         return False
     return True
+
+
+async def _decide_past(connection: Connection, catalog: Catalog, customer: int, event: int) -> None:
+    """Let the goals and exits count that two customers had reached before they turned out to be one."""
+    for stay in await enrolments.undecided(connection, [customer], catalog.journeys):
+        declaration = catalog.journeys[stay.journey]
+        for role, rules in ((Role.GOAL, declaration.ends_on), (Role.EXIT, declaration.exits_on)):
+            names = [rule.event.event_name for rule in rules]
+            past = await enrolments.facts_after(connection, customer, names, stay.trigger_event)
+            if any(
+                name == rule.event.event_name
+                and declaration.key_of(properties) in (None, stay.key)
+                and rule.holds(stay.trigger, properties, in_doubt=True)
+                for name, properties in past
+                for rule in rules
+            ):
+                await enrolments.decide_outcome(connection, [stay.id], Outcome(role.value), event)

@@ -1,5 +1,7 @@
 """Journeys over HTTP: list them, start one by hand, read one live, signal it, pause, resume, stop, skip a wait."""
 
+import asyncio
+import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -8,12 +10,12 @@ from uuid import UUID, uuid4
 import structlog
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from api.context import Context, Ctx, Db, Operator, Reader
-from api.intake import Accepted, accept
+from api.intake import Accepted, Duplicate, Erased, accept
 from api.problems import RETRY_AFTER_SECONDS, FieldError, Problem, documented
 from api.segment import Invalid, read_call
 from dispatch.reconciler import STUCK_QUERY
@@ -26,6 +28,9 @@ from workflows.declaration import Declaration
 
 log = structlog.get_logger()
 router = APIRouter(tags=["journeys"])
+
+STARTS_WITHIN = 5.0
+"""Wall seconds a caller who starts a journey by hand waits for dispatch."""
 
 Number = Annotated[int, Path(ge=1, le=2**63 - 1, description="Number of the enrolment.")]
 Before = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Only what is older than this number.")]
@@ -269,7 +274,11 @@ async def signal_enrolment(
             raise _wrong_fields("fields", error) from None
         except Invalid as error:
             raise Problem(400, "invalid_event", str(error), [FieldError(field=error.field, rule=error.rule)]) from None
-        await accept(connection, ctx.catalog, ctx.tombstones, f"operator:{key.name}", [call], received_at)
+        (answer,) = await accept(connection, ctx.catalog, ctx.tombstones, f"operator:{key.name}", [call], received_at)
+    if isinstance(answer, Erased):
+        raise Problem(409, "over", "the customer was erased")
+    if isinstance(answer, Duplicate):
+        return Done(result=f"{event} was accepted before under this message_id")
     return Done(result=f"{event} takes its place in the customer's order")
 
 
@@ -292,6 +301,13 @@ async def command_enrolment(number: Number, command: Command, ctx: Ctx, key: Ope
     except WorkflowUpdateFailedError as error:
         reason = error.cause.message if isinstance(error.cause, ApplicationError) else "the run refused"
         raise Problem(409, "refused", reason) from None
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        raise Problem(
+            503,
+            "not_confirmed",
+            "the run does not answer now; it may still carry this out",
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        ) from None
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise Problem(409, "refused", "the run is over, or has not begun yet") from None
@@ -337,12 +353,13 @@ async def _stop(connection: Connection, enrolment: Enrolment, by: str) -> None:
     """Decide the stop before the run hears of it, so that nothing is claimed meanwhile."""
     now = datetime.now(UTC)
     async with connection.transaction():
-        await customers.lock(connection, [enrolment.customer_id])
+        customer = await enrolments.lock_customer(connection, enrolment.id)
+        assert customer is not None
         kept = await events.keep(
             connection,
             [
                 NewEvent(
-                    customer=enrolment.customer_id,
+                    customer=customer,
                     source=f"operator:{by}",
                     message_id=f"stop:{enrolment.id}",
                     type="command",
@@ -368,19 +385,24 @@ async def _existing(ctx: Context, connection: Connection, number: int) -> Enrolm
 
 async def _enrolled_by(ctx: Context, answer: Accepted, journey: str) -> Enrolment:
     """Wait for dispatch, as a caller who starts by hand wants to know what came of it."""
-    async with ctx.pool.acquire() as connection:
-        note = await events.outcome_of(connection, answer.event, within=5)
-        if note is None:
+    deadline = time.monotonic() + STARTS_WITHIN
+    while True:
+        async with ctx.pool.acquire() as connection:
+            note = await events.outcome_of(connection, answer.event)
+            if note is not None:
+                made = (await enrolments.started_by(connection, answer.event)).get(journey)
+                if made is None:
+                    raise Problem(409, "not_started", f"it did not start: {note}")
+                return await _existing(ctx, connection, made[0])
+        if time.monotonic() > deadline:
             raise Problem(
                 503,
                 "not_dispatched_yet",
                 "accepted, and will start when dispatch gets to it",
-                headers={"Retry-After": "5"},
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
-        made = (await enrolments.started_by(connection, answer.event)).get(journey)
-        if made is None:
-            raise Problem(409, "not_started", f"it did not start: {note}")
-        return await _existing(ctx, connection, made[0])
+        # No connection is held meanwhile: events need them.
+        await asyncio.sleep(0.02)
 
 
 def _starting_event(declaration: Declaration, given: str | None) -> str:

@@ -11,8 +11,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from temporalio.client import Client
 
 from dispatch.plan import Plan, plan, summarise
-from dispatch.runs import TemporalAway, Undispatchable, perform
-from store import events
+from dispatch.runs import NotNow, TemporalAway, Undispatchable, perform
+from domain.enrolments import Departure
+from store import enrolments, events
 from store.database import AWAY as DATABASE_AWAY
 from store.database import Connection, Pool
 from workflows.catalog import Catalog
@@ -97,13 +98,21 @@ class Dispatcher:
                     await self._carry_out(connection, plans)
             finally:
                 await connection.execute("select pg_advisory_unlock($1)", customer)
+            if await events.waits(connection, customer):
+                # Accepted while we let go, and left to us by whoever was told of it.
+                self.wake([customer])
 
     async def _carry_out(self, connection: Connection, plans: list[Plan]) -> None:
         done: list[Plan] = []
         try:
             for each in plans:
                 try:
-                    await perform(self._client, each.actions)
+                    for unheard in await perform(self._client, each.actions):
+                        if isinstance(unheard.argument, Departure):
+                            # Nobody is left to record the end of this stay.
+                            await enrolments.record_closed_run(
+                                connection, unheard.workflow_id, unheard.argument.outcome
+                            )
                 except Undispatchable as error:
                     each.parked = str(error)
                 if each.parked:
@@ -133,7 +142,7 @@ class Dispatcher:
                 log.warning("Temporal is away; events wait in the database", reason=str(error))
                 self._temporal_is_up.clear()
                 TEMPORAL_AWAY.set(1)
-            except DATABASE_AWAY as error:
+            except (NotNow, *DATABASE_AWAY) as error:
                 log.warning("dispatch failed, the sweep tries again", customer=customer, error=type(error).__name__)
             except Exception:
                 log.exception("dispatch failed unexpectedly, the sweep tries again", customer=customer)
@@ -165,6 +174,8 @@ class Dispatcher:
                     self.wake(await events.waiting_customers(connection))
             except DATABASE_AWAY as error:
                 log.warning("sweep failed", error=type(error).__name__)
+            except Exception:
+                log.exception("sweep failed unexpectedly")
 
     async def _listen(self) -> None:
         while True:
@@ -180,6 +191,8 @@ class Dispatcher:
                     connection.terminate()
             except DATABASE_AWAY as error:
                 log.warning("cannot listen for events, sweeping only", error=type(error).__name__)
+            except Exception:
+                log.exception("listening failed unexpectedly, sweeping only")
             await asyncio.sleep(1)
 
     def _on_notify(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import asyncpg
+import structlog
 from pydantic import BaseModel, ValidationError
 
 from domain.clock import Clock
@@ -28,6 +30,20 @@ MESSAGE_STATUS = "message_status"
 """Type of the events we make of a provider's report that a run waits for."""
 MESSAGE_REPLY = "message_reply"
 """Type of the events we make of a customer's answer."""
+
+
+log = structlog.get_logger()
+
+_HOPELESS = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What an event itself brings about; it would happen again."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +109,22 @@ class _Planner:
     now: datetime
 
     async def plan(self, event: KeptEvent) -> Plan:
+        """Plan one event; whatever it is that cannot be planned, it must not hold up its customer."""
         plan = Plan(event)
+        try:
+            async with self.connection.transaction():
+                await self._read(plan)
+        except _HOPELESS as error:
+            log.exception("event cannot be planned", number=event.id)
+            plan = Plan(event, parked=f"cannot be planned: {type(error).__name__}")
+        self._depart(plan)
+        return plan
+
+    async def _read(self, plan: Plan) -> None:
+        event = plan.event
         if event.type in (MESSAGE_STATUS, MESSAGE_REPLY):
             self._report(plan)
-            return plan
+            return
         roles = self.catalog.roles.get(event.name, ())
         fields = self._fields(plan)
         if fields is not None:
@@ -105,8 +133,6 @@ class _Planner:
                     await self._start(plan, declaration, rule, fields)
                 elif role in (Role.RESTART, Role.HEARD):
                     self._tell(plan, declaration, role, fields)
-        self._depart(plan)
-        return plan
 
     def _fields(self, plan: Plan) -> Event | None:
         """Read the declared fields; what does not fit its declaration can start or tell nothing."""
@@ -126,7 +152,8 @@ class _Planner:
         return SeenEvent(
             sequence=event.id,
             name=event.name,
-            at=self.clock.journey_time(min(event.timestamp, event.received_at)),
+            # Nothing is older than the installation's own time, nor newer than its arrival.
+            at=self.clock.journey_time(max(min(event.timestamp, event.received_at), self.clock.origin)),
             fields=fields.model_dump(mode="json"),
         )
 
@@ -148,7 +175,7 @@ class _Planner:
     def _tell(self, plan: Plan, declaration: Declaration, role: Role, fields: Event) -> None:
         key = declaration.key_of(plan.event.properties)
         if key is None and role is Role.RESTART:
-            plan.notes.append(f"{declaration.name}: no property {declaration.key}, restarts nothing")
+            plan.notes.append(f"{declaration.name}: no property {declaration.key} that can be a key, restarts nothing")
             return
         for stay in self._hearing(plan.event):
             if stay.journey == declaration.name and key in (None, stay.key):
@@ -205,7 +232,7 @@ class _Planner:
     async def _obstacle(self, declaration: Declaration, rule: Rule, event: KeptEvent, key: str | None) -> str | None:
         """Why an event does not start a journey, if it does not."""
         if key is None:
-            return f"no property {declaration.key}, starts nothing"
+            return f"no property {declaration.key} that can be a key, starts nothing"
         if not rule.holds(event.properties, event.properties, in_doubt=False):
             return "its condition does not hold"
         if any(stay.journey == declaration.name and stay.key == key and stay.outcome is None for stay in self.stays):

@@ -12,7 +12,7 @@ from temporalio.service import RPCError
 
 from dispatch.dispatcher import cancelled
 from domain.enrolments import Outcome
-from store import enrolments, installation
+from store import enrolments, installation, messages
 from store.database import AWAY, Pool
 
 LOOK_EVERY = timedelta(seconds=5)
@@ -49,6 +49,8 @@ async def reconcile(pool: Pool, client: Client) -> int:
     closed = 0
     async for run in client.list_workflows(query):
         outcome = _OUTCOMES[run.status] if run.status else Outcome.FAILED
+        if (await client.get_workflow_handle(run.id).describe()).status is WorkflowExecutionStatus.RUNNING:
+            continue  # Reset: a newer run goes on under the same id.
         async with pool.acquire() as connection:
             if await enrolments.record_closed_run(connection, run.id, outcome):
                 closed += 1
@@ -66,9 +68,13 @@ async def reconciling(pool: Pool, client: Client) -> AsyncIterator[None]:
         while True:
             try:
                 await reconcile(pool, client)
+                async with pool.acquire() as connection:
+                    await messages.settle_abandoned(connection)
                 STUCK.set((await client.count_workflows(STUCK_QUERY)).count)
             except (RPCError, *AWAY) as error:
                 log.warning("cannot reconcile now", error=type(error).__name__)
+            except Exception:
+                log.exception("reconciling failed unexpectedly")
             await asyncio.sleep(LOOK_EVERY.total_seconds())
 
     looking = asyncio.create_task(look())

@@ -23,35 +23,47 @@ RPC_TIMEOUT = timedelta(seconds=5)
 JOURNEY = SearchAttributeKey.for_keyword("JourneyName")
 CUSTOMER = SearchAttributeKey.for_keyword("CustomerNumber")
 
-# What Temporal refuses for what it is; anything else passes.
-_HOPELESS = {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION, RPCStatusCode.OUT_OF_RANGE}
+# What Temporal refuses for what it is.
+_HOPELESS = {RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.OUT_OF_RANGE}
+_AWAY = {RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED}
 
 
 class TemporalAway(Exception):
-    """Temporal cannot be reached, or cannot do it now; to be tried again."""
+    """Temporal cannot be reached: nobody's events can be forwarded now."""
+
+
+class NotNow(Exception):
+    """Temporal cannot do this now; to be tried again, while other customers' events go on."""
 
 
 class Undispatchable(Exception):
     """Temporal refuses this for good."""
 
 
-async def perform(client: Client, actions: Sequence[StartRun | Signal]) -> None:
+async def perform(client: Client, actions: Sequence[StartRun | Signal]) -> list[Signal]:
     """Perform actions in order; performing them again does nothing new.
 
+    Returns:
+        The signals there was no run for: it is over, or was never started.
+
     Raises:
-        TemporalAway: To be tried again, all of them.
+        TemporalAway, NotNow: To be tried again, all of them.
         Undispatchable: Trying again would not help.
     """
+    unheard = []
     for action in actions:
         try:
             if isinstance(action, StartRun):
                 await _start(client, action)
-            else:
-                await _signal(client, action)
+            elif not await _signal(client, action):
+                unheard.append(action)
         except RPCError as error:
             if error.status in _HOPELESS:
                 raise Undispatchable(f"Temporal refuses it: {error.status.name}") from error
-            raise TemporalAway(error.status.name) from error
+            if error.status in _AWAY:
+                raise TemporalAway(error.status.name) from error
+            raise NotNow(error.status.name) from error
+    return unheard
 
 
 async def _start(client: Client, action: StartRun) -> None:
@@ -77,7 +89,7 @@ async def _start(client: Client, action: StartRun) -> None:
         )
 
 
-async def _signal(client: Client, action: Signal) -> None:
+async def _signal(client: Client, action: Signal) -> bool:
     try:
         await client.get_workflow_handle(action.workflow_id).signal(
             action.name, action.argument, rpc_timeout=RPC_TIMEOUT
@@ -85,4 +97,5 @@ async def _signal(client: Client, action: Signal) -> None:
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-        # The run is over; there is nobody left to tell.
+        return False
+    return True

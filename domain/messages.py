@@ -7,6 +7,8 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel, Field
 
+from domain.enrolments import Outcome
+
 
 class Channel(StrEnum):
     """The ways to reach a customer."""
@@ -194,11 +196,15 @@ class Verdict(StrEnum):
     NOT_YET = "not_yet"
     """The contact policy wants it later: ask again at `not_before`."""
     OVERTAKEN = "overtaken"
-    """A goal, exit, stop or newer restart was accepted first: its signal is on the way."""
+    """A goal, exit or stop was accepted first (see `outcome`), or a newer restart, whose signal is on the way."""
 
 
 class Delivery(BaseModel, frozen=True):
-    """The answer of `deliver`; times are journey time."""
+    """The answer of `deliver`; times are journey time.
+
+    Attributes:
+        outcome: Of a message overtaken because the stay is over: how it ended.
+    """
 
     verdict: Verdict
     message: UUID
@@ -206,6 +212,7 @@ class Delivery(BaseModel, frozen=True):
     reason: str | None = None
     not_before: datetime | None = None
     at: datetime | None = None
+    outcome: Outcome | None = None
 
     @property
     def gone(self) -> bool:

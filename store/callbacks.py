@@ -96,22 +96,26 @@ async def keep(
 async def answered(connection: Connection, channel: Channel, number: str, provider_id: str | None) -> UUID | None:
     """Return the message a text from a number answers.
 
-    Customers may share a number: the message decides whose answer it is.
+    Customers may share a number: the message decides whose answer it is. A question that still
+    waits for its answer comes before a newer message that asks nothing.
 
     Args:
         provider_id: The message the provider says is answered, if it says so.
     """
     message: UUID | None = await connection.fetchval(
         """
-        select id from messages
-        where channel = $1 and recipient = $2 and status <> all($4)
-          and sending_at > now() - make_interval(days => $5)
-        order by provider_id is not distinct from $3::text and $3 is not null desc, sending_at desc limit 1
+        select m.id from messages m join enrolments e on e.id = m.enrolment_id
+        where m.channel = $1 and m.recipient = $2 and m.status <> all($4)
+          and m.sending_at > now() - make_interval(days => $5)
+        order by m.provider_id is not distinct from $3::text and $3 is not null desc,
+                 $6 = any(m.awaits) and m.replied_at is null and e.outcome is null desc, m.sending_at desc
+        limit 1
         """,
         channel,
         number,
         provider_id,
         [Status.QUEUED, Status.SKIPPED, Status.FAILED],
         ANSWERED_WITHIN_DAYS,
+        Status.REPLIED,
     )
     return message

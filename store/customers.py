@@ -101,6 +101,16 @@ async def lock(connection: Connection, customers: Iterable[int]) -> dict[int, in
     return {row["id"]: row["merged_into"] for row in rows if row["merged_into"] or row["erased_at"]}
 
 
+async def hold_dispatch(connection: Connection, customers: Iterable[int]) -> None:
+    """Wait until no dispatcher is at work on customers, and keep them off until this transaction ends.
+
+    To be called before their rows are locked, in the order in which a dispatcher takes both.
+    """
+    await connection.execute(
+        "select pg_advisory_xact_lock(id) from (select unnest($1::bigint[]) as id order by 1) s", sorted(set(customers))
+    )
+
+
 async def lock_reached_at(connection: Connection, address: str) -> None:
     """Lock everybody who is reached at an email address or a phone number."""
     await connection.execute(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.enrolments import Outcome
+from store import customers
 from store.database import Connection
 
 
@@ -34,6 +35,21 @@ _STAY = """
            e.outcome, e.outcome_event_id
     from enrolments e join events t on t.id = e.trigger_event_id
 """
+
+
+async def lock_customer(connection: Connection, enrolment: int) -> int | None:
+    """Lock the customer an enrolment belongs to, whoever that is once the lock is ours.
+
+    What is to be read under the lock is read in a statement of its own: one that waits for a lock
+    sees every other table as it was before it waited.
+    """
+    while True:
+        customer: int | None = await connection.fetchval("select customer_id from enrolments where id = $1", enrolment)
+        if customer is None:
+            return None
+        gone = await customers.lock(connection, [customer])
+        if gone.get(customer) is None:
+            return customer
 
 
 async def undecided(connection: Connection, customers: Iterable[int], journeys: Iterable[str]) -> list[Stay]:
@@ -155,3 +171,16 @@ async def record_closed_run(connection: Connection, workflow_id: str, outcome: O
         outcome,
     )
     return done != "UPDATE 0"
+
+
+async def facts_after(
+    connection: Connection, customer: int, names: Sequence[str], trigger: int
+) -> list[tuple[str, dict[str, Any]]]:
+    """Return events that were accepted after a trigger: name and properties."""
+    rows = await connection.fetch(
+        "select name, properties from events where customer_id = $1 and name = any($2) and id > $3",
+        customer,
+        list(names),
+        trigger,
+    )
+    return [(row["name"], row["properties"]) for row in rows]

@@ -1,7 +1,5 @@
 """Events: kept when accepted, marked when dispatched, parked when they never can be."""
 
-import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -127,9 +125,8 @@ async def waiting_customers(connection: Connection, limit: int = 1000) -> list[i
     """Return customers with something to dispatch, the longest waiting first."""
     rows = await connection.fetch(
         """
-        select customer_id from (
-            select id, customer_id from events where dispatched_at is null and parked_at is null order by id limit $1
-        ) s group by customer_id order by min(id)
+        select customer_id from events where dispatched_at is null and parked_at is null
+        group by customer_id order by min(id) limit $1
         """,
         limit,
     )
@@ -168,22 +165,21 @@ async def unpark(connection: Connection, event: int) -> bool:
         return True
 
 
-async def outcome_of(connection: Connection, event: int, *, within: float) -> str | None:
-    """Wait until dispatch has dealt with an event.
+async def outcome_of(connection: Connection, event: int) -> str | None:
+    """Return what came of an event, "" if there is nothing to say; None if dispatch has not got to it yet."""
+    row = await connection.fetchrow(
+        "select note from events where id = $1 and coalesce(dispatched_at, parked_at) is not null", event
+    )
+    return None if row is None else row["note"] or ""
 
-    Args:
-        within: Wall seconds.
 
-    Returns:
-        What came of it ("" if there is nothing to say); None if dispatch has not got to it in time.
-    """
-    deadline = time.monotonic() + within
-    while True:
-        row = await connection.fetchrow(
-            "select note from events where id = $1 and coalesce(dispatched_at, parked_at) is not null", event
-        )
-        if row is not None:
-            return row["note"] or ""
-        if time.monotonic() > deadline:
-            return None
-        await asyncio.sleep(0.02)
+async def waits(connection: Connection, customer: int) -> bool:
+    """Whether dispatch has something to look at for a customer."""
+    found: bool = await connection.fetchval(
+        """
+        select exists (select from events
+                       where customer_id = $1 and dispatched_at is null and parked_at is null)
+        """,
+        customer,
+    )
+    return found

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.messages import RANK, DeliverRequest, Status
+from store import enrolments
 from store.database import Connection
 
 MOMENTS = {
@@ -58,6 +59,8 @@ class Row:
 
 async def addressee(connection: Connection, enrolment: int) -> Addressee | None:
     """Lock an enrolment's customer and return both."""
+    if await enrolments.lock_customer(connection, enrolment) is None:
+        return None
     row = await connection.fetchrow(
         """
         select c.id, e.journey, e.outcome, e.restart_event_id, c.email, c.phone, c.locale, c.time_zone,
@@ -65,7 +68,7 @@ async def addressee(connection: Connection, enrolment: int) -> Addressee | None:
                array(select token from devices d where d.customer_id = c.id and d.dead_at is null
                      order by added_at desc)
         from enrolments e join customers c on c.id = e.customer_id join events t on t.id = e.trigger_event_id
-        where e.id = $1 for update of c
+        where e.id = $1
         """,
         enrolment,
     )
@@ -270,11 +273,44 @@ async def settle(
     return Status(row)
 
 
+async def await_also(connection: Connection, message: UUID, awaits: Sequence[Status]) -> None:
+    """Let the run hear of further statuses of a message that has gone already."""
+    if awaits:
+        await connection.execute(
+            "update messages set awaits = $2 where id = $1 and not awaits @> $2::text[]", message, list(awaits)
+        )
+
+
+async def settle_abandoned(connection: Connection) -> None:
+    """Settle rows nobody will come back to: their worker died, or their stay ended between two tries.
+
+    A call takes 10 seconds at the most, so what is `sending` after a minute may or may not have left.
+    """
+    await connection.execute(
+        """
+        update messages set status = $1, reason = 'interrupted'
+        where status = $2 and sending_at < now() - interval '1 minute'
+        """,
+        Status.UNKNOWN,
+        Status.SENDING,
+    )
+    await connection.execute(
+        """
+        update messages m set status = $1, reason = 'overtaken:' || e.outcome
+        from enrolments e where e.id = m.enrolment_id and e.ended_at is not null and m.status = $2
+        """,
+        Status.SKIPPED,
+        Status.QUEUED,
+    )
+
+
 async def requeue(connection: Connection, message: UUID, attempt: int, reason: str) -> Status:
     """Record that an attempt certainly did not leave, so that it can be made again."""
     row = await connection.fetchval(
         """
-        update messages set status = case when status = $3 and attempt = $2 then $4 else status end, reason = $5
+        update messages
+        set status = case when status = $3 and attempt = $2 then $4 else status end,
+            reason = case when status = $3 and attempt = $2 then $5 else reason end
         where id = $1 returning status
         """,
         message,

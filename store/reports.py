@@ -84,10 +84,9 @@ async def dispatch_state(connection: Connection) -> dict[str, Any]:
     """Return how many events wait for dispatch, since when, and how many are parked."""
     row = await connection.fetchrow(
         """
-        select count(*) filter (where parked_at is null) as waiting,
-               min(received_at) filter (where parked_at is null) as waiting_since,
-               count(*) filter (where parked_at is not null) as parked
-        from events where dispatched_at is null
+        select count(*) as waiting, min(received_at) as waiting_since,
+               (select count(*) from events where parked_at is not null) as parked
+        from events where dispatched_at is null and parked_at is null
         """
     )
     assert row is not None

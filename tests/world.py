@@ -272,6 +272,19 @@ class World:
         """Decide in the sandbox what becomes of messages to an address."""
         (await self.providers.put(f"/_sandbox/people/{address}", json=behaviour)).raise_for_status()
 
+    async def effects(self, person: Person) -> dict[str, int]:
+        """How many messages of each channel have taken effect at the providers, by their own ledger."""
+        counted: dict[str, int] = {}
+        for channel in ("email", "sms", "whatsapp", "push", "call"):
+            for row in await self.messages_of(person, channel):
+                ledger = await self.providers.get("/_sandbox/ledger", params={"message_id": str(row["id"])})
+                counted[channel] = counted.get(channel, 0) + len(ledger.json()["entries"])
+        return counted
+
+    async def messages_of(self, person: Person, channel: str) -> list[asyncpg.Record]:
+        """The person's messages of one channel."""
+        return [row for row in await person.messages() if row["channel"] == channel]
+
     async def slow(self, provider: str, address: str, *, seconds: float) -> None:
         """Let a provider take its time over the next message to an address."""
         fault = {"provider": provider, "address": address, "kind": "slow", "times": 1, "seconds": seconds}

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from workflows.journey import Journey
 
 
+KEY_LIMIT = 255
+"""Most characters of a key."""
+
+
 class Parameters(BaseModel):
     """Parameters of a journey, changeable per deployment; a wrong one stops the start-up."""
 
@@ -91,13 +95,14 @@ class Declaration:
         return {event.event_name: event for event in declared}
 
     def key_of(self, properties: Mapping[str, Any]) -> str | None:
-        """Return the key an event carries; "" for a journey without keys, None if it is missing."""
+        """Return the key an event carries; "" for a journey without keys, None if it is no key."""
         if self.key is None:
             return ""
         value = properties.get(self.key)
-        if value is None or isinstance(value, bool | dict | list) or not str(value).strip():
+        if value is None or isinstance(value, bool | dict | list):
             return None
-        return str(value).strip()
+        key = str(value).strip()
+        return key if 0 < len(key) <= KEY_LIMIT else None
 
 
 class DeclarationError(Exception):

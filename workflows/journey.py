@@ -52,9 +52,6 @@ with workflow.unsafe.imports_passed_through():
 DELIVER_TIMEOUT = timedelta(seconds=30)
 """Wall time of one attempt of `deliver`; longer than a provider call and its two transactions."""
 
-DELIVER_DEADLINE = timedelta(days=1)
-"""Wall time after which an undeliverable message (PostgreSQL away all the while) is given up."""
-
 P = typing_extensions.TypeVar("P", bound=Parameters, default=Parameters)
 E = TypeVar("E", bound=Event)
 J = TypeVar("J", bound="type[Journey[Any]]")
@@ -102,6 +99,7 @@ class Journey(Generic[P]):
         self._statuses: dict[str, Status] = {}
         self._deliveries: dict[str, Delivery] = {}
         self._occurrences: dict[str, int] = {}
+        self._awaited: dict[str, set[Status]] = {}
         self._log: list[str] = []
         self._waits: list[_Wait] = []
         self._counts_from: datetime | None = None
@@ -378,7 +376,9 @@ class Journey(Generic[P]):
         return True
 
     def _hear(self, event: SeenEvent) -> None:
-        self._latest[event.name] = event
+        known = self._latest.get(event.name)
+        if known is None or event.at >= known.at:
+            self._latest[event.name] = event
         self._stirred = max(self._stirred, min(event.at, self.now))
         if event.name in self._restart_names:
             self._restarted = True
@@ -396,8 +396,10 @@ class Journey(Generic[P]):
         """Send one draft unless it has gone already; waits as long as the contact policy says."""
         occurrence = self._occurrences.get(draft.step, 0) + 1 if draft.again else 1
         known = self._deliveries.get(draft.step)
-        if known and not draft.again and known.verdict in (Verdict.GONE, Verdict.FAILED):
+        reported = set(awaits) <= self._awaited.get(draft.step, set())
+        if known and not draft.again and (known.verdict is Verdict.FAILED or (known.gone and reported)):
             return known
+        self._awaited[draft.step] = {*awaits, *self._awaited.get(draft.step, set())}
         expires_at = self.now + draft.useful_for if draft.useful_for else None
         while True:
             await self._resumed()
@@ -407,7 +409,7 @@ class Journey(Generic[P]):
                     draft=draft,
                     occurrence=occurrence,
                     decided_after=self._seen,
-                    awaits=awaits,
+                    awaits=tuple(sorted(self._awaited[draft.step])),
                     expires_at=expires_at,
                 )
             )
@@ -431,7 +433,6 @@ class Journey(Generic[P]):
                 request,
                 result_type=Delivery,
                 start_to_close_timeout=DELIVER_TIMEOUT,
-                schedule_to_close_timeout=DELIVER_DEADLINE,
                 retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)),
                 cancellation_type=ActivityCancellationType.TRY_CANCEL,
                 summary=f"{request.draft.channel}: {request.draft.template}",
@@ -440,9 +441,13 @@ class Journey(Generic[P]):
             # A cancelled activity surfaces as an ordinary exception, which a cascade would take
             # for "this channel failed" and go on to the next one after the goal.
             self._raise_if_interrupted()
-            # A day of tries has not brought it through. The journey goes on without it.
+            # Only what can never be sent ends so (`deliver` is tried until PostgreSQL is back, and
+            # keeps count of the provider's refusals itself). The journey goes on without it.
             message = message_id(request.enrolment, request.draft.step, request.occurrence)
             return Delivery(verdict=Verdict.FAILED, message=message, reason="given_up")
+        if delivery.outcome and self._departure is None:
+            # The stay is over by our own tables, even if no signal ever says so: after a reset none does.
+            self._departure = Departure(sequence=self._seen, outcome=delivery.outcome)
         if delivery.verdict is Verdict.OVERTAKEN:
             await workflow.wait_condition(lambda: self._interrupted)
         self._raise_if_interrupted()

@@ -113,6 +113,7 @@ STATEMENTS = (
         resent_at timestamptz
     )
     """,
+    "create index on rejected_events (source, message_id)",
     # `outcome` and `restart_event_id` are set when the deciding event is accepted, before the run
     # hears of it: a claim reads them under the customer's lock. `ended_at` is set when the run is over.
     """
@@ -136,6 +137,9 @@ STATEMENTS = (
     "create index on enrolments (customer_id, journey)",
     "create index on enrolments (journey, id)",
     "create index on enrolments (id) where ended_at is null",
+    # For the cascades when an event gets a new place.
+    "create index on enrolments (outcome_event_id) where outcome_event_id is not null",
+    "create index on enrolments (restart_event_id) where restart_event_id is not null",
     # The outbox. A row is committed as `sending` before the provider is called; `attempt` fences.
     # `journey_at` is journey time, every other time is the wall's.
     """
@@ -186,6 +190,7 @@ STATEMENTS = (
         primary key (channel, recipient)
     )
     """,
+    "create index on suppressions (recipient)",
     # What providers called back with, under the provider's own id of the callback. `address` is kept
     # where no message of ours leads to the customer, so that they can be erased.
     """
