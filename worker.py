@@ -32,7 +32,6 @@ from dispatch.reconciler import reconciling
 from dispatch.runs import TASK_QUEUE
 from dispatch.temporal import connect
 from domain.links import Links
-from domain.messages import Channel
 from policy.contact import ContactPolicy
 from settings import ConfigurationError, Deployment, Settings
 from store import installation
@@ -85,7 +84,7 @@ async def delivering(
             catalog=catalog,
             channels=channels,
             texts=texts,
-            policy=ContactPolicy({Channel(name): hours for name, hours in deployment.quiet_hours.items()}),
+            policy=ContactPolicy(deployment.quiet_hours),
             links=Links(configuration.base, configuration.secret.get_secret_value().encode()),
             deployment=deployment,
         )
