@@ -37,9 +37,9 @@ from settings import ConfigurationError, Deployment, Settings
 from store import installation
 from store.database import Pool, open_pool
 from templates import TEXTS
-from templates.renderer import BadTexts, Texts
+from templates.renderer import BadTexts, Texts, UnknownTemplate
 from workflows.catalog import Catalog
-from workflows.declaration import DeclarationError
+from workflows.declaration import DeclarationError, texts_named
 from workflows.enabled import enabled
 from workflows.journey import Journey
 
@@ -72,12 +72,30 @@ def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: O
     )
 
 
+def check_texts(catalog: Catalog, texts: Texts) -> None:
+    """Find out now, not when a customer is not written to, that a journey names a text there is not.
+
+    Raises:
+        DeclarationError: With file and line of each such name.
+    """
+    missing = []
+    for declaration in catalog.journeys.values():
+        for named in texts_named(declaration.workflow):
+            try:
+                texts.find(named.template, named.channel, "en")
+            except UnknownTemplate:
+                missing.append(f"{named.source}: there is no text {named.template} for {named.channel}")
+    if missing:
+        raise DeclarationError("\n".join(missing))
+
+
 @contextlib.asynccontextmanager
 async def delivering(
     pool: Pool, catalog: Catalog, configuration: Settings, deployment: Deployment
 ) -> AsyncIterator[Deliver]:
     """Open the channels and texts `deliver` joins."""
     texts = Texts.load(TEXTS)
+    check_texts(catalog, texts)
     async with open_channels(configuration.base) as channels:
         yield Deliver(
             pool=pool,

@@ -76,18 +76,21 @@ _BEARER = HTTPBearer(auto_error=False, scheme_name="bearerKey", description="A k
 
 
 def _unauthorised(scheme: str) -> Problem:
-    return Problem(401, "unauthorized", "a valid key is required", headers={"WWW-Authenticate": scheme})
+    how = "as the user name of Basic authentication" if scheme.startswith("Basic") else "as a bearer token"
+    return Problem(401, "unauthorized", f"a valid key is required, {how}", headers={"WWW-Authenticate": scheme})
 
 
 async def write_key(ctx: Ctx, given: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]) -> Key:
     """The key of whoever sends events: Basic authentication, the write key as user name.
 
     Raises:
-        Problem: 401.
+        Problem: 401 without a valid key, 403 without the scope.
     """
     key = await ctx.recognise(given.username) if given and given.username else None
-    if key is None or Scope.INGEST not in key.scopes:
+    if key is None:
         raise _unauthorised('Basic realm="events"')
+    if Scope.INGEST not in key.scopes:
+        raise Problem(403, "forbidden", "the key lacks the scope ingest")
     return key
 
 

@@ -96,7 +96,7 @@ _JSON_BODY: dict[str, Any] = {
     }
 }
 
-_ERRORS = documented(400, 401, 410, 413, 503)
+_ERRORS = documented(400, 401, 403, 410, 413, 503)
 
 
 async def body_of(request: Request, limit: int) -> object:
@@ -238,7 +238,7 @@ async def alias(request: Request, ctx: Ctx, key: WriteKey) -> Received:
 
 @router.post(
     "/v1/batch",
-    responses=documented(400, 401, 413, 503),
+    responses=documented(400, 401, 403, 413, 503),
     openapi_extra={
         "requestBody": {
             "required": True,

@@ -148,7 +148,9 @@ def _type(value: object) -> CallType:
 
 def _text(raw: Mapping[str, Any], field: str, *, required: bool = False) -> str | None:
     value = raw.get(field)
-    if value is None and not required:
+    if value is None:
+        if required:
+            raise Invalid(field, "is required")
         return None
     if not isinstance(value, str) or not value.strip():
         raise Invalid(field, "must be a text that is not empty")

@@ -322,8 +322,8 @@ async def call_centre(request: Request, ctx: Ctx, signed: Signed) -> None:
         about = await callbacks.subject(connection, call.id, (Channel.CALL,))
         if await _is_new(connection, "call_centre", callback_id, raw, call.id, about) and about:
             status = _CALL[call.result]
-            reason = call.result if status is Status.FAILED else None
-            await move(connection, about.message, status, Report("call_centre", callback_id, call.at, reason=reason))
+            report = Report("call_centre", callback_id, call.at, reason=call.result)
+            await move(connection, about.message, status, report)
             if call.result == "wrong_number" and about.recipient:
                 await messages.suppress(
                     connection, Channel.CALL, about.recipient, "wrong_number", f"call_centre:{call.result}"

@@ -59,20 +59,19 @@ def list_journeys(
     packs = sorted({each["pack"] for each in found})
     if pack and pack not in packs:
         fail(f"there is no pack {pack}; there are {', '.join(packs)}")
-    table = Table()
-    for name in ("journey", "pack", "starts on", "key", "goal", "story"):
-        table.add_column(name, overflow="fold")
     chosen = [each for each in found if pack in (None, each["pack"])]
     for each in chosen:
-        table.add_row(
-            each["name"],
-            each["pack"],
-            "\n".join(each["starts_on"]),
-            each["key"] or "customer",
-            "\n".join(each["ends_on"]) or "none",
-            each["story"],
-        )
-    console.print(table)
+        console.print(f"[bold]{each['name']}[/bold]  ({each['pack']})", highlight=False)
+        console.print(f"  {each['story']}", highlight=False)
+        for heading, values in (
+            ("starts on", each["starts_on"]),
+            ("once per", [each["key"] or "customer"]),
+            ("goal", each["ends_on"]),
+            ("exits on", each["exits_on"]),
+        ):
+            if values:
+                console.print(f"  {heading + ':':<11}{', '.join(values)}", highlight=False, soft_wrap=True)
+        console.print()
     console.print(outcomes_table({each["name"]: each["stays"] for each in chosen}))
 
 
@@ -194,7 +193,8 @@ def _property(given: str) -> tuple[str, Any]:
 def _show_enrolment(enrolment: dict[str, Any]) -> None:
     console.print(
         f"{enrolment['journey']} of {enrolment['user_id'] or 'customer ' + str(enrolment['customer_id'])}"
-        f"{' for ' + enrolment['key'] if enrolment['key'] else ''}, since {_moment(enrolment['enrolled_at'])}",
+        f"{' for ' + enrolment['key'] if enrolment['key'] else ''}, "
+        f"since {_moment(enrolment['enrolled_at'])} (journey time)",
         style="bold",
         highlight=False,
         markup=False,
@@ -210,7 +210,8 @@ def _show_enrolment(enrolment: dict[str, Any]) -> None:
     else:
         for wait in standing["waiting"]:
             by = " (contact policy)" if wait["policy"] else ""
-            console.print(f"Waits for {wait['for']}{by}, until {_moment(wait['until'])}", highlight=False, markup=False)
+            until = f"until {_moment(wait['until'])} (journey time, UTC)"
+            console.print(f"Waits for {wait['for']}{by}, {until}", highlight=False, markup=False)
         if standing["paused"]:
             console.print("Paused: no message starts until it is resumed")
 
@@ -219,8 +220,10 @@ def _show_user(user_id: str) -> None:
     who = quote(user_id, safe="")
     found = ask(lambda installation: installation.get(f"/v1/customers/{who}/timeline", limit=200))
     entries = list(reversed(found["entries"]))
-    table = Table(title=f"{user_id}{', the newest only' if found['next'] else ''}", title_justify="left")
-    for name in ("when", "what", "", "came of it"):
+    title = f"{user_id}{', the newest only' if found['next'] else ''}"
+    # Without borders, which would take the width that names of journeys and texts need.
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in ("when (UTC)", "what", "", "came of it"):
         table.add_column(name, overflow="fold")
     for each in entries:
         table.add_row(_moment(each["at"]), *_told(each))
@@ -245,8 +248,8 @@ def _told(entry: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def _show_messages(messages: list[dict[str, Any]]) -> None:
-    table = Table()
-    for name in ("when", "channel", "text", "became", "reason"):
+    table = Table(box=None, pad_edge=False)
+    for name in ("journey time", "channel", "text", "became", "reason"):
         table.add_column(name, overflow="fold")
     for each in messages:
         table.add_row(

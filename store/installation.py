@@ -1,9 +1,12 @@
-"""The installation's own row: its journey time."""
+"""The installation's own row: its journey time. ``python -m store.installation`` begins it, or says why not."""
 
+import asyncio
+import sys
 from datetime import UTC, datetime
 
 from domain.clock import Clock
-from store.database import Connection
+from settings import load
+from store.database import Connection, open_pool
 
 
 class SpeedChanged(Exception):
@@ -30,7 +33,7 @@ async def begin(connection: Connection, speed: float) -> Clock:
     if begun.speed != speed:
         raise SpeedChanged(
             f"JOURNEYS_SPEED: this installation runs at speed {begun.speed:g} and customers are in journeys; "
-            f"it cannot change to {speed:g} until they are out"
+            f"it cannot change to {speed:g} until they are out. Another data directory may have another speed."
         )
     return begun
 
@@ -51,3 +54,16 @@ async def closed_runs_seen(connection: Connection) -> datetime | None:
 async def saw_closed_runs(connection: Connection, at: datetime) -> None:
     """Record that runs closed from outside were looked for."""
     await connection.execute("update installation set closed_runs_seen = $1", at)
+
+
+async def _begin() -> None:
+    configuration = load()
+    async with await open_pool(configuration.database_url, size=1) as pool, pool.acquire() as connection:
+        await begin(connection, configuration.speed)
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(_begin())
+    except SpeedChanged as error:
+        sys.exit(str(error))

@@ -1,6 +1,8 @@
 """What a journey declares about itself, and what follows from it for an event."""
 
+import ast
 import inspect
+import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from domain.events import Event
+from domain.messages import Channel
 
 if TYPE_CHECKING:
     from workflows.journey import Journey
@@ -118,6 +121,34 @@ def as_rules(declared: "type[Event] | Rule | Iterable[type[Event] | Rule]") -> t
 def as_events(declared: "type[Event] | Iterable[type[Event]]") -> tuple[type[Event], ...]:
     """Accept one event or several."""
     return tuple(declared) if isinstance(declared, Iterable) else (declared,)
+
+
+@dataclass(frozen=True)
+class NamedText:
+    """A text that a journey's code names."""
+
+    channel: Channel
+    template: str
+    source: str
+
+
+def texts_named(workflow: type) -> list[NamedText]:
+    """Return the texts a journey names in its code as plain words, with file and line."""
+    lines, first = inspect.getsourcelines(workflow)
+    calls = (node for node in ast.walk(ast.parse(textwrap.dedent("".join(lines)))) if isinstance(node, ast.Call))
+    return [
+        NamedText(
+            Channel(call.func.id),
+            call.args[0].value,
+            f"{inspect.getsourcefile(workflow)}:{first + call.lineno - 1}",
+        )
+        for call in calls
+        if isinstance(call.func, ast.Name)
+        and call.func.id in {each.value for each in Channel}
+        and call.args
+        and isinstance(call.args[0], ast.Constant)
+        and isinstance(call.args[0].value, str)
+    ]
 
 
 def source_of(workflow: type) -> str:

@@ -162,6 +162,7 @@ class EmbeddedStack:
         await self._start_together(Part.POSTGRES, Part.TEMPORAL, Part.SANDBOX)
         if self._parts & {Part.API, Part.WORKER}:
             await self._run("migrate", "store.migrate")
+            await self._run("speed", "store.installation")
             await self._run("keys", "store.keys", "ensure", JOURNEYS_KEYS=self._keys())
         await self._start_together(Part.API, *(name for name in self._children if name.startswith(Part.WORKER)))
         if Part.API in self._parts:

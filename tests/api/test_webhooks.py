@@ -231,8 +231,8 @@ async def test_a_form_is_kept_with_repeated_and_blank_fields(scene: Scene) -> No
 @pytest.mark.parametrize(
     ("result", "status", "reason", "suppression"),
     [
-        ("answered", "read", None, None),
-        ("declined", "delivered", None, None),
+        ("answered", "read", "answered", None),
+        ("declined", "delivered", "declined", None),
         ("no_answer", "failed", "no_answer", None),
         ("busy", "failed", "busy", None),
         ("wrong_number", "failed", "wrong_number", "wrong_number"),

@@ -124,7 +124,7 @@ async def test_events_set_aside_are_listed_with_the_reason(world: World, run: Ru
 
     rejected = await run("events", "rejected")
     assert bad in rejected.said
-    assert "event: must be a text that is not empty" in rejected.said
+    assert "event: is required" in rejected.said
     parked = await run("events", "parked")
     assert "filled must not exceed total" in parked.said
 
@@ -160,7 +160,7 @@ async def test_an_address_without_a_key_is_refused(monkeypatch: pytest.MonkeyPat
 
 async def test_a_wrong_key_and_a_deaf_installation_are_one_line_each(run: Run) -> None:
     wrong = await run("list", JOURNEYS_OPERATOR_KEY="wrong")
-    assert (wrong.code, wrong.complained) == (1, "a valid key is required\n")
+    assert (wrong.code, wrong.complained) == (1, "a valid key is required, as a bearer token\n")
     deaf = await run("list", JOURNEYS_URL=f"http://127.0.0.1:{free_port()}")
     assert deaf.code == 1
     assert "does not answer" in deaf.complained

@@ -36,6 +36,16 @@ def render(text: Text, given: dict[str, Any] | None = None) -> Any:
     return text.render(values() if given is None else given, track=track, footer=FOOTER)
 
 
+def render_for_its_journey(text: Text, given: dict[str, Any] | None = None) -> Any:
+    return render(text, with_event_of(text, values() if given is None else given))
+
+
+def with_event_of(text: Text, given: dict[str, Any]) -> dict[str, Any]:
+    """Add what a text says of its journey's own event, whichever journey it is."""
+    named = {name.removeprefix("event."): "17" for name in text.variables if name.startswith("event.")}
+    return {**given, "event": named | given["event"]}
+
+
 @pytest.fixture(scope="session")
 def texts() -> Texts:
     return Texts.load(TEXTS)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from domain.messages import Channel
 from templates.renderer import Text, Texts
-from tests.templates.conftest import Write, render, values
+from tests.templates.conftest import Write, render, render_for_its_journey, values
 from tests.templates.test_rendering import Page
 
 HOSTILE = [
@@ -125,12 +125,12 @@ def test_a_value_is_one_part_of_an_address(write: Write) -> None:
 def test_every_text_of_the_product_keeps_its_shape(hostile: str, texts: Texts) -> None:
     bad = values(
         customer={"first_name": hostile, "last_name": hostile},
-        event={"application_id": hostile, "bank": hostile},
         offer={"bank": hostile},
         company=hostile,
     )
     for text in texts:
-        content, benign = render(text, bad), render(text)
+        said = {name.removeprefix("event."): hostile for name in text.variables if name.startswith("event.")}
+        content, benign = render(text, {**bad, "event": said}), render_for_its_journey(text)
         assert set(content.model_dump()) == set(benign.model_dump())
         for field, words in content.model_dump().items():
             if isinstance(words, str):
