@@ -2,7 +2,7 @@
 
 import asyncio
 import functools
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
@@ -74,9 +74,8 @@ async def test_while_temporal_is_away_events_wait_and_then_go_on(world: World) -
 
 async def test_dispatching_the_same_events_again_changes_nothing(world: World) -> None:
     person = await world.person()
-    await person.begins(filled=1)
-    await progresses(person, range(2, 5))
-    await world.dispatch(person)
+    await person.does("twice_begun", application_id="A-1")
+    await person.does("visited", rooms=1)
     # As if the process had died between the signals and its note of them.
     await world.pool.execute(
         """
@@ -87,9 +86,10 @@ async def test_dispatching_the_same_events_again_changes_nothing(world: World) -
     )
     await world.dispatch(person)
     assert len(await person.enrolments()) == 1
-    standing = await person.standing()
-    assert standing["outcome"] is None
-    assert len(standing["waiting"]) == 1
+    await person.passes(timedelta(days=3))
+    assert await person.outcome() == "finished"
+    # One visit, told twice, is no second visit.
+    assert await person.got() == []
 
 
 async def test_a_parked_event_is_dispatched_again_at_the_end_of_its_customers_order(world: World) -> None:

@@ -115,6 +115,19 @@ class Useful(Journey):
         await self.send(sms(TEXT, useful_for=timedelta(hours=2)))
 
 
+class TwiceBegun(Event, name="twice_begun"):
+    """Starts the wait for two visits."""
+
+
+@journey(starts_on=TwiceBegun, ends_on=StoryEnded, listens_to=Visited)
+class Twice(Journey):
+    """Thanks whoever has come twice."""
+
+    async def steps(self) -> None:
+        if await self.wait_for(Visited, within=DAY) and await self.wait_for(Visited, within=DAY):
+            await self.send(inbox(TEXT))
+
+
 class BuggyBegun(Event, name="buggy_begun"):
     """Starts what has a bug."""
 
@@ -143,4 +156,4 @@ class Lean(Journey):
             await self.send(inbox(OTHER))
 
 
-STORIES = (Buggy, Lean, Stubborn, Cascade, Question, Visit, Monthly, Useful)
+STORIES = (Buggy, Twice, Lean, Stubborn, Cascade, Question, Visit, Monthly, Useful)
