@@ -1,0 +1,163 @@
+"""Uncertain sends and their settling, the contact policy's facts and decisions, consent, privacy, audit."""
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+STATEMENTS = (
+    # `sequence` is drawn from the events' own: a claim has a place among its customer's facts.
+    # `decided_after` is the newest event the run knew of; `not_before` is set while the policy or the
+    # provider holds the message back. `resolution` and `evidence` tell how an uncertain send was settled.
+    """
+    alter table messages
+        add column journey text,
+        add column priority int not null default 3,
+        add column sequence bigint,
+        add column decided_after bigint,
+        add column not_before timestamptz,
+        add column expires_at timestamptz,
+        add column policy_version text,
+        add column unknown_at timestamptz,
+        add column lookups int not null default 0,
+        add column look_after timestamptz,
+        add column sent_again_at timestamptz,
+        add column resolution text,
+        add column evidence jsonb,
+        add column resolved_at timestamptz
+    """,
+    "update messages m set journey = e.journey from enrolments e where e.id = m.enrolment_id",
+    "create index on messages (customer_id, journey_at)",
+    "create index on messages (customer_id) where status = 'waiting'",
+    "drop index messages_status_idx",
+    "create index on messages (status) where status in ('sending', 'queued', 'waiting')",
+    "create index on messages (look_after) where status = 'unknown' and resolved_at is null",
+    # The policies this installation has decided by.
+    """
+    create table policies (
+        version text primary key,
+        body jsonb not null,
+        first_used_at timestamptz not null default now()
+    )
+    """,
+    # Why a message was held back or dropped, each reason once with how often and until when. Times are
+    # journey time, `decided_at` is the wall's.
+    """
+    create table decisions (
+        id bigint generated always as identity primary key,
+        message_id uuid not null references messages,
+        verdict text not null check (verdict in ('delay', 'drop')),
+        rule text not null,
+        reason text not null,
+        until timestamptz,
+        policy_version text,
+        first_at timestamptz not null,
+        last_at timestamptz not null,
+        times int not null default 1,
+        decided_at timestamptz not null default now(),
+        unique (message_id, verdict, rule, reason)
+    )
+    """,
+    # What customers allowed and forbade: never changed, only added to. '*' covers every channel or topic;
+    # the newest entry that covers a channel and a topic holds. `address` is set where the wish is about an
+    # address, whoever is reached there.
+    """
+    create table consents (
+        id bigint generated always as identity primary key,
+        customer_id bigint references customers,
+        address text,
+        channel text not null,
+        topic text not null,
+        given boolean not null,
+        source text not null,
+        proof jsonb not null default '{}',
+        at timestamptz not null default now(),
+        check (customer_id is not null or address is not null)
+    )
+    """,
+    "create index on consents (customer_id, id desc)",
+    "create index on consents (address, id desc) where address is not null",
+    # What happened stays as it was: a merge may give it to another customer, an erasure may hide whose it was.
+    """
+    create function consents_are_only_added() returns trigger language plpgsql as $$
+    begin
+        if tg_op = 'DELETE' or (new.channel, new.topic, new.given, new.source, new.at, new.id)
+                               is distinct from (old.channel, old.topic, old.given, old.source, old.at, old.id) then
+            raise exception 'consents are only added, never changed';
+        end if;
+        return new;
+    end $$
+    """,
+    """
+    create trigger consents_are_only_added before update or delete on consents
+    for each row execute function consents_are_only_added()
+    """,
+    # Times of silence: by a rule of the policy (source is its event), or by an operator. Journey time.
+    """
+    create table blocks (
+        id bigint generated always as identity primary key,
+        customer_id bigint not null references customers,
+        name text not null,
+        source text not null,
+        begins_at timestamptz not null,
+        until timestamptz not null,
+        event_id bigint references events on update cascade,
+        lifted_at timestamptz,
+        created_at timestamptz not null default now()
+    )
+    """,
+    "create index on blocks (customer_id, until)",
+    "create index on blocks (event_id) where event_id is not null",
+    # A person of ours talks with the customer. Journey time.
+    """
+    create table dialogues (
+        id bigint generated always as identity primary key,
+        customer_id bigint not null references customers,
+        source text not null,
+        opened_at timestamptz not null,
+        closed_at timestamptz,
+        created_at timestamptz not null default now()
+    )
+    """,
+    "create unique index one_dialogue on dialogues (customer_id) where closed_at is null",
+    # That somebody was erased, by whom, and what is still to be erased at the providers.
+    """
+    create table erasures (
+        customer_id bigint primary key references customers,
+        requested_by text not null,
+        requested_at timestamptz not null default now(),
+        completed_at timestamptz
+    )
+    """,
+    # `subject` is what the provider knows them by; it is forgotten when the provider has answered.
+    """
+    create table provider_erasures (
+        id bigint generated always as identity primary key,
+        customer_id bigint not null references erasures,
+        provider text not null,
+        kind text not null,
+        subject text,
+        attempts int not null default 0,
+        answer text,
+        done_at timestamptz
+    )
+    """,
+    "create index on provider_erasures (id) where done_at is null",
+    # Who did what as an operator or an administrator. Only added to.
+    """
+    create table audit (
+        id bigint generated always as identity primary key,
+        at timestamptz not null default now(),
+        actor text not null,
+        action text not null,
+        subject text,
+        detail jsonb not null default '{}',
+        answer int
+    )
+    """,
+)
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement)
