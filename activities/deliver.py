@@ -268,7 +268,7 @@ class Deliver:
         if claimed.attempt >= MOST_ATTEMPTS:
             return await self._settle(claimed, Status.FAILED, reason=f"given up after {claimed.attempt}: {error.code}")
         status = await self._take_back(claimed, error.code)
-        if status is not Status.QUEUED:
+        if status is not Status.WAITING:
             # A callback knows better than the missing answer.
             return Delivery(verdict=Verdict.GONE, message=claimed.letter.message_id, status=status, at=claimed.at)
         raise ApplicationError(

@@ -10,7 +10,7 @@ _OUTCOMES = (
 )
 _STATUSES = (
     *("clicked", "replied", "read", "delivered", "sent", "accepted"),
-    *("sending", "queued", "unknown", "failed", "skipped"),
+    *("sending", "waiting", "unknown", "failed", "skipped"),
 )
 
 

@@ -31,8 +31,8 @@ class MessageClass(StrEnum):
 class Status(StrEnum):
     """What has become of a message. Providers' reports only ever move it forward, see `RANK`."""
 
-    QUEUED = "queued"
-    """Claimed and rendered, and known not to have left; it will be tried again."""
+    WAITING = "waiting"
+    """Held back by the contact policy or a rate limit, certainly not left; it will be asked about again."""
     SENDING = "sending"
     UNKNOWN = "unknown"
     ACCEPTED = "accepted"
@@ -46,7 +46,7 @@ class Status(StrEnum):
 
 
 RANK: dict[Status, int] = {
-    Status.QUEUED: -1,
+    Status.WAITING: -1,
     Status.SENDING: 0,
     Status.UNKNOWN: 1,
     Status.ACCEPTED: 2,

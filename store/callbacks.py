@@ -114,7 +114,7 @@ async def answered(connection: Connection, channel: Channel, number: str, provid
         channel,
         number,
         provider_id,
-        [Status.QUEUED, Status.SKIPPED, Status.FAILED],
+        [Status.WAITING, Status.SKIPPED, Status.FAILED],
         ANSWERED_WITHIN_DAYS,
         Status.REPLIED,
     )

@@ -300,7 +300,7 @@ async def settle_abandoned(connection: Connection) -> None:
         from enrolments e where e.id = m.enrolment_id and e.ended_at is not null and m.status = $2
         """,
         Status.SKIPPED,
-        Status.QUEUED,
+        Status.WAITING,
     )
 
 
@@ -316,7 +316,7 @@ async def requeue(connection: Connection, message: UUID, attempt: int, reason: s
         message,
         attempt,
         Status.SENDING,
-        Status.QUEUED,
+        Status.WAITING,
         reason,
     )
     return Status(row)

@@ -106,7 +106,7 @@ class Reconciliation:
             if channel == "inbox":
                 continue
             # What a provider refused has no effect; what failed later had one.
-            left = sum(by_status.values()) - by_status.get("skipped", 0) - by_status.get("queued", 0)
+            left = sum(by_status.values()) - by_status.get("skipped", 0) - by_status.get("waiting", 0)
             effects = sum(self.effects.by_channel.get(channel, {}).values())
             if not left - by_status.get("failed", 0) <= effects <= left:
                 faults.append(_unequal(f"{channel} messages that left", left, "taken by the provider", effects))

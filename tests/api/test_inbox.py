@@ -40,7 +40,7 @@ async def test_the_inbox_lists_the_newest_first_page_by_page(scene: Scene) -> No
 async def test_nobody_sees_what_has_not_been_delivered(scene: Scene) -> None:
     person = await scene.person()
     message = await scene.sent(person, Channel.INBOX)
-    for status in ("queued", "skipped", "failed"):
+    for status in ("waiting", "skipped", "failed"):
         await scene.context.pool.execute("update messages set status = $2 where id = $1", message, status)
         assert (await listed(scene, person.user_id))["messages"] == []
 

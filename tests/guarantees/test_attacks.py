@@ -256,7 +256,7 @@ async def test_an_unexpected_error_takes_no_words_into_temporal(world: World) ->
         """
         insert into messages (id, customer_id, enrolment_id, step, occurrence, channel, template, message_class,
                               status, content, journey_at)
-        values ($1, $2, $3, 'x', 1, 'email', 'abandoned_application/full', 'marketing', 'queued', $4, now())
+        values ($1, $2, $3, 'x', 1, 'email', 'abandoned_application/full', 'marketing', 'waiting', $4, now())
         """,
         message_id(stay["id"], "abandoned_application/full:email", 1),
         stay["customer_id"],
@@ -288,7 +288,7 @@ async def test_rows_nobody_comes_back_to_are_settled(world: World) -> None:
     assert await person.outcome() == "goal"
     (email,) = [row for row in await person.messages() if row["channel"] == "email"]
     change = "update messages set status = $2, sending_at = now() - interval '2 minutes' where id = $1"
-    for abandoned, settled in (("sending", "unknown"), ("queued", "skipped")):
+    for abandoned, settled in (("sending", "unknown"), ("waiting", "skipped")):
         await world.pool.execute(change, email["id"], abandoned)
         async with world.pool.acquire() as connection:
             await messages.settle_abandoned(connection)

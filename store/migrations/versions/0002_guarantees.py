@@ -30,7 +30,7 @@ STATEMENTS = (
     "create index on messages (customer_id, journey_at)",
     "create index on messages (customer_id) where status = 'waiting'",
     "drop index messages_status_idx",
-    "create index on messages (status) where status in ('sending', 'queued', 'waiting')",
+    "create index on messages (status) where status in ('sending', 'waiting')",
     "create index on messages (look_after) where status = 'unknown' and resolved_at is null",
     # The policies this installation has decided by.
     """
