@@ -10,18 +10,9 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from domain.messages import Channel
+from policy.configuration import Policy
 
 PROJECT = Path(__file__).parent
-
-LEGAL_HOURS = {Channel.SMS: (8, 21), Channel.CALL: (8, 21)}
-"""Hours of the called party's day outside of which nobody is solicited by phone (47 CFR 64.1200(c)(1))."""
-
-
-def _in_order(hours: tuple[int, int]) -> tuple[int, int]:
-    if hours[0] >= hours[1]:
-        raise ValueError("must be [from, to] within one day, from before to, such as [8, 21]")
-    return hours
 
 
 def _language(tag: str) -> str:
@@ -34,11 +25,6 @@ def _zone(name: str) -> str:
     if name not in available_timezones():
         raise ValueError("must be an IANA time zone, such as Europe/Berlin")
     return name
-
-
-Hour = Annotated[int, Field(ge=0, le=24)]
-Hours = Annotated[tuple[Hour, Hour], AfterValidator(_in_order)]
-QuietHours = Annotated[dict[Channel, Hours], AfterValidator(lambda given: {**LEGAL_HOURS, **given})]
 
 
 class ConfigurationError(Exception):
@@ -55,8 +41,7 @@ class Deployment(BaseModel, extra="forbid"):
         postal_address: Shown under marketing email (CAN-SPAM, 15 U.S.C. 7704(a)(5)).
         default_locale: Language of a customer who has told none.
         default_time_zone: IANA zone of a customer whose own is not known, nor told by their number.
-        quiet_hours: Channel to ``[from, to]``, hours of the customer's day in which it may be used. A channel
-            that is not named has `LEGAL_HOURS`, or may be used always; ``[0, 24]`` is always.
+        policy: Whom we may write to, and when, see `Policy`.
         parameters: Journey name to parameter values, ISO 8601 durations.
     """
 
@@ -66,7 +51,7 @@ class Deployment(BaseModel, extra="forbid"):
     postal_address: str
     default_locale: Annotated[str, AfterValidator(_language)] = "en"
     default_time_zone: Annotated[str, AfterValidator(_zone)] | None = None
-    quiet_hours: QuietHours = LEGAL_HOURS
+    policy: Policy = Policy()
     parameters: dict[str, dict[str, Any]] = {}
 
 

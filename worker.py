@@ -32,9 +32,8 @@ from dispatch.reconciler import reconciling
 from dispatch.runs import TASK_QUEUE
 from dispatch.temporal import connect
 from domain.links import Links
-from policy.contact import ContactPolicy
 from settings import ConfigurationError, Deployment, Settings
-from store import installation
+from store import contact, installation
 from store.database import Pool, open_pool
 from templates import TEXTS
 from templates.renderer import BadTexts, Texts, UnknownTemplate
@@ -102,7 +101,6 @@ async def delivering(
             catalog=catalog,
             channels=channels,
             texts=texts,
-            policy=ContactPolicy(deployment.quiet_hours),
             links=Links(configuration.base, configuration.secret.get_secret_value().encode()),
             deployment=deployment,
         )
@@ -143,7 +141,12 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
     configuration = settings.load()
     logs.configure(configuration.log_level)
     deployment = configuration.deployment()
-    catalog = Catalog.of(workflows or enabled(deployment.enabled), deployment.parameters)
+    catalog = Catalog.of(
+        workflows or enabled(deployment.enabled),
+        deployment.parameters,
+        topics=deployment.policy.topics,
+        held_out=deployment.policy.holdouts,
+    )
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
@@ -154,6 +157,9 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
     ):
         async with pool.acquire() as connection:
             await installation.begin(connection, configuration.speed)
+            await contact.remember_policy(
+                connection, deployment.policy.version, deployment.policy.model_dump(mode="json")
+            )
         async with (
             build_worker(client, catalog, deliver, Outcomes(pool)),
             Dispatcher(pool, configuration.database_url, client, catalog).running(),

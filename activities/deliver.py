@@ -19,6 +19,7 @@ from domain.clock import Clock
 from domain.enrolments import Outcome
 from domain.links import Links
 from domain.messages import (
+    DEFAULT_TOPIC,
     RANK,
     Channel,
     Content,
@@ -30,19 +31,21 @@ from domain.messages import (
     Verdict,
     message_id,
 )
-from policy.contact import ContactPolicy, Delay, Drop, Facts, zones_of
+from policy.contact import Delay, Drop, decide
 from settings import Deployment
-from store import customers, messages
+from store import contact, customers, messages
+from store.contact import Question
 from store.database import Connection, Pool
-from store.messages import Addressee, Row
+from store.messages import Addressee, Proposal, Row
 from templates.renderer import Footer, MissingVariable, RenderError, Texts, UnknownTemplate
 from workflows.catalog import Catalog
+from workflows.declaration import Declaration
 
 LEAVES_WITHIN = 2.0
 """Wall seconds from the claim to the beginning of the provider call; later it is claimed anew."""
 
-MOST_ATTEMPTS = 10
-"""Provider calls that certainly did not leave before a message is given up."""
+MOST_ATTEMPTS = 20
+"""Provider calls that certainly did not leave before a message is given up: some two hours of trying."""
 
 log = structlog.get_logger()
 
@@ -52,11 +55,44 @@ _CONTENT: TypeAdapter[Content] = TypeAdapter(Content)
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """A message a run asks for, with its customer, whose row is locked."""
+
+    proposal: Proposal
+    addressee: Addressee
+    declaration: Declaration | None
+    clock: Clock
+    row: Row | None
+
+    @property
+    def request(self) -> DeliverRequest:
+        return self.proposal.request
+
+    @property
+    def channel(self) -> Channel:
+        return self.request.draft.channel
+
+    @property
+    def recipient(self) -> str | None:
+        return self.addressee.person.address(self.channel)
+
+    @property
+    def is_marketing(self) -> bool:
+        return self.request.draft.message_class is MessageClass.MARKETING
+
+
+@dataclass(frozen=True)
 class _Claimed:
-    """A message that is ours to send: committed as `sending`."""
+    """A message that is ours to send: committed as `sending`.
+
+    Attributes:
+        at: Journey time.
+        claimed_at: Seconds of the process's monotonic clock.
+    """
 
     letter: Letter
     attempt: int
+    clock: Clock
     at: datetime
     claimed_at: float
 
@@ -69,7 +105,6 @@ class Deliver:
     catalog: Catalog
     channels: Mapping[Channel, ChannelPort]
     texts: Texts
-    policy: ContactPolicy
     links: Links
     deployment: Deployment
 
@@ -94,7 +129,7 @@ class Deliver:
                 break
             if time.monotonic() - claim.claimed_at > LEAVES_WITHIN:
                 # A pause of this process: what was true at the claim may not be any more.
-                await self._take_back(claim)
+                await self._take_back(claim, "provider:claimed too long ago")
                 continue
             outcome = await self._hand_over(claim)
             if outcome is not None:
@@ -105,21 +140,37 @@ class Deliver:
 
     async def _claim(self, request: DeliverRequest, scheduled: datetime) -> Delivery | _Claimed:
         """Decide under the customer's lock, and commit the decision before anything leaves."""
-        message = message_id(request.enrolment, request.draft.step, request.occurrence)
         async with self.pool.acquire() as connection, connection.transaction():
-            addressee = await messages.addressee(connection, request.enrolment)
-            if addressee is None:
-                raise ApplicationError(f"enrolment {request.enrolment} is unknown", non_retryable=True)
-            clock = await customers.clock_of(connection, addressee.customer)
-            now = clock.journey_time(scheduled)
-            row = await messages.find(connection, message)
-            if row and (answer := await self._answer_for(connection, message, row)):
+            asked = await self._asked(connection, request, scheduled)
+            message = asked.proposal.message
+            if asked.row and (answer := await self._answer_for(connection, message, asked.row)):
                 await messages.await_also(connection, message, request.awaits)
                 return answer
-            if addressee.outcome is not None or (addressee.restart_event or 0) > request.decided_after:
-                outcome = Outcome(addressee.outcome) if addressee.outcome else None
+            if asked.addressee.outcome is not None:
+                outcome = Outcome(asked.addressee.outcome)
+                await messages.skip(connection, asked.proposal, f"overtaken:{outcome}")
                 return Delivery(verdict=Verdict.OVERTAKEN, message=message, outcome=outcome)
-            return await self._decide(connection, message, request, addressee, row, clock, now)
+            if (asked.addressee.restart_event or 0) > request.decided_after:
+                return Delivery(verdict=Verdict.OVERTAKEN, message=message)
+            return await self._decide(connection, asked)
+
+    async def _asked(self, connection: Connection, request: DeliverRequest, scheduled: datetime) -> _Asked:
+        """Lock the customer, then read what is asked for."""
+        addressee = await messages.addressee(connection, request.enrolment)
+        if addressee is None:
+            raise ApplicationError(f"enrolment {request.enrolment} is unknown", non_retryable=True)
+        clock = await customers.clock_of(connection, addressee.person.customer)
+        declaration = self.catalog.journeys.get(addressee.journey)
+        proposal = Proposal(
+            message=message_id(request.enrolment, request.draft.step, request.occurrence),
+            customer=addressee.person.customer,
+            journey=addressee.journey,
+            priority=declaration.priority if declaration else 3,
+            request=request,
+            policy_version=self.deployment.policy.version,
+            now=clock.journey_time(scheduled),
+        )
+        return _Asked(proposal, addressee, declaration, clock, await messages.find(connection, proposal.message))
 
     async def _answer_for(self, connection: Connection, message: UUID, row: Row) -> Delivery | None:
         """What there is to say of a message decided about before; None if it is still to be sent."""
@@ -135,90 +186,83 @@ class Deliver:
             return Delivery(verdict=Verdict.GONE, message=message, status=status, reason=row.reason, at=row.journey_at)
         return None
 
-    async def _decide(
-        self,
-        connection: Connection,
-        message: UUID,
-        request: DeliverRequest,
-        addressee: Addressee,
-        row: Row | None,
-        clock: Clock,
-        now: datetime,
-    ) -> Delivery | _Claimed:
-        channel = request.draft.channel
-        recipient = _recipient(addressee, channel)
-        decision = self.policy.decide(
-            Facts(
+    async def _decide(self, connection: Connection, asked: _Asked) -> Delivery | _Claimed:
+        """Ask the contact policy, and keep its answer; what may go is claimed."""
+        message, now, recipient = asked.proposal.message, asked.proposal.now, asked.recipient
+        policy = self.deployment.policy
+        facts = await contact.facts(
+            connection,
+            policy,
+            asked.addressee.person,
+            Question(
+                message=message,
                 now=now,
-                channel=channel,
-                message_class=request.draft.message_class,
-                recipient=recipient,
-                suppression=await messages.suppression(connection, channel, recipient) if recipient else None,
-                erased=addressee.erased_at is not None,
-                zones=zones_of(addressee.time_zone, addressee.phone, self.deployment.default_time_zone),
-                expires_at=request.expires_at,
-            )
+                channel=asked.channel,
+                message_class=asked.request.draft.message_class,
+                expires_at=asked.request.expires_at,
+                journey=asked.addressee.journey,
+                topic=asked.declaration.topic if asked.declaration else DEFAULT_TOPIC,
+                priority=asked.proposal.priority,
+                gives_way=asked.declaration.gives_way if asked.declaration else False,
+            ),
+            self.deployment.default_time_zone,
         )
+        decision = decide(policy, facts)
         if isinstance(decision, Delay):
+            await messages.hold(connection, asked.proposal, decision.reason, decision.until)
             return Delivery(verdict=Verdict.NOT_YET, message=message, reason=decision.reason, not_before=decision.until)
-        if isinstance(decision, Drop) or recipient is None:
-            reason = decision.reason if isinstance(decision, Drop) else "no_address"
-            return await self._skip(connection, message, addressee, request, reason, now)
-        content, version, locale, links = None, None, addressee.locale or self.deployment.default_locale, list[str]()
+        if isinstance(decision, Drop):
+            return await self._skip(connection, asked, decision.reason)
+        assert recipient is not None
+        return await self._claim_for(connection, asked, recipient)
+
+    async def _claim_for(self, connection: Connection, asked: _Asked, recipient: str) -> Delivery | _Claimed:
+        """Render the text, unless an earlier attempt did, and commit the message as ours to send."""
+        row, addressee, message = asked.row, asked.addressee, asked.proposal.message
+        version, locale, links = None, addressee.locale or self.deployment.default_locale, list[str]()
         if row and row.content is not None:
             content, locale = _CONTENT.validate_python(row.content), row.locale or locale
         else:
             try:
-                text = self.texts.find(request.draft.template, channel, locale)
+                text = self.texts.find(asked.request.draft.template, asked.channel, locale)
                 content = text.render(
-                    await self._variables(connection, request, addressee),
+                    await self._variables(connection, asked),
                     track=lambda url: self._tracked(message, links, url),
-                    footer=self._footer(message) if request.draft.message_class is MessageClass.MARKETING else None,
+                    footer=self._footer(message) if asked.is_marketing else None,
                 )
                 version, locale = text.version, text.locale
             except (MissingVariable, RenderError, UnknownTemplate) as error:
-                return await self._skip(connection, message, addressee, request, f"text:{error}", now)
+                return await self._skip(connection, asked, f"text:{error}")
+        in_inbox = asked.channel is Channel.INBOX
         attempt = await messages.claim(
             connection,
-            message,
-            addressee.customer,
-            request,
-            status=Status.DELIVERED if channel is Channel.INBOX else Status.SENDING,
+            asked.proposal,
+            # Our own table is the inbox's provider: the commit delivers it.
+            status=Status.DELIVERED if in_inbox else Status.SENDING,
             recipient=recipient,
             locale=locale,
             version=version,
             content=content.model_dump(mode="json"),
             links=links,
-            provider="inbox" if channel is Channel.INBOX else self.channels[channel].provider,
-            now=now,
+            provider="inbox" if in_inbox else self.channels[asked.channel].provider,
         )
-        if channel is Channel.INBOX:
-            # Our own table is the provider: the commit delivers it.
+        now, expires_at = asked.proposal.now, asked.request.expires_at
+        if in_inbox:
             return Delivery(verdict=Verdict.GONE, message=message, status=Status.DELIVERED, at=now)
         letter = Letter(
             message_id=message,
             recipient=recipient,
             content=content,
             locale=locale,
-            message_class=request.draft.message_class,
-            unsubscribe_url=self.links.unsubscribe(message)
-            if request.draft.message_class is MessageClass.MARKETING
-            else None,
-            valid_for=clock.wall_duration(request.expires_at - now) if request.expires_at else None,
+            message_class=asked.request.draft.message_class,
+            unsubscribe_url=self.links.unsubscribe(message) if asked.is_marketing else None,
+            valid_for=asked.clock.wall_duration(expires_at - now) if expires_at else None,
         )
-        return _Claimed(letter, attempt, now, time.monotonic())
+        return _Claimed(letter, attempt, asked.clock, now, time.monotonic())
 
-    async def _skip(
-        self,
-        connection: Connection,
-        message: UUID,
-        addressee: Addressee,
-        request: DeliverRequest,
-        reason: str,
-        now: datetime,
-    ) -> Delivery:
-        await messages.skip(connection, message, addressee.customer, request, reason, now)
-        return Delivery(verdict=Verdict.SKIPPED, message=message, reason=reason)
+    async def _skip(self, connection: Connection, asked: _Asked, reason: str) -> Delivery:
+        await messages.skip(connection, asked.proposal, reason)
+        return Delivery(verdict=Verdict.SKIPPED, message=asked.proposal.message, reason=reason)
 
     async def _hand_over(self, claimed: _Claimed) -> Delivery | None:
         """Call the provider once and record what its answer proves; None: claim anew."""
@@ -254,7 +298,14 @@ class Deliver:
                 await messages.bury_device(connection, letter.recipient)
                 others = (await messages.devices_left(connection, letter.message_id)) > 0
                 if others:
-                    await messages.requeue(connection, letter.message_id, claimed.attempt, refused.code)
+                    await messages.requeue(
+                        connection,
+                        letter.message_id,
+                        claimed.attempt,
+                        f"provider:{refused.code}",
+                        until=claimed.at,
+                        now=claimed.at,
+                    )
                     return None
         elif refused.recipient_is_dead or refused.opted_out:
             async with self.pool.acquire() as connection:
@@ -264,35 +315,36 @@ class Deliver:
         return await self._settle(claimed, Status.FAILED, reason=refused.code)
 
     async def _not_processed(self, claimed: _Claimed, error: NotProcessed) -> Delivery:
-        """It certainly did not leave: give the claim back and let Temporal try again later."""
+        """It certainly did not leave: give the claim back and have the run ask again later."""
         if claimed.attempt >= MOST_ATTEMPTS:
             return await self._settle(claimed, Status.FAILED, reason=f"given up after {claimed.attempt}: {error.code}")
-        status = await self._take_back(claimed, error.code)
-        if status is not Status.WAITING:
-            # A callback knows better than the missing answer.
-            return Delivery(verdict=Verdict.GONE, message=claimed.letter.message_id, status=status, at=claimed.at)
-        raise ApplicationError(
-            f"not processed: {error.code}",
-            type="NotProcessed",
-            next_retry_delay=error.retry_after or _pause(claimed.attempt),
-        )
+        # A storm of refusals thins out, whatever the provider says.
+        pause = max(error.retry_after or timedelta(0), _pause(claimed.attempt))
+        return await self._take_back(claimed, f"provider:{error.code}", pause)
 
-    async def _take_back(self, claimed: _Claimed, reason: str = "claimed too long ago") -> Status:
-        async with self.pool.acquire() as connection:
-            return await messages.requeue(connection, claimed.letter.message_id, claimed.attempt, reason)
+    async def _take_back(self, claimed: _Claimed, reason: str, pause: timedelta = timedelta(0)) -> Delivery:
+        """Give a claim back.
 
-    async def _variables(
-        self, connection: Connection, request: DeliverRequest, addressee: Addressee
-    ) -> dict[str, object]:
+        Args:
+            pause: Wall time until the next attempt.
+        """
+        message, until = claimed.letter.message_id, claimed.at + pause * claimed.clock.speed
+        async with self.pool.acquire() as connection, connection.transaction():
+            status = await messages.requeue(connection, message, claimed.attempt, reason, until=until, now=claimed.at)
+        if status is Status.WAITING:
+            return Delivery(verdict=Verdict.NOT_YET, message=message, reason=reason, not_before=until)
+        # A callback knows better than the missing answer.
+        return Delivery(verdict=Verdict.GONE, message=message, status=status, at=claimed.at)
+
+    async def _variables(self, connection: Connection, asked: _Asked) -> dict[str, object]:
         """What a text may use."""
-        declaration = self.catalog.journeys.get(addressee.journey)
         facts: dict[str, Any] = {}
-        for name, sql in declaration.facts.items() if declaration else ():
-            found = await connection.fetchrow(sql, request.enrolment)
+        for name, sql in asked.declaration.facts.items() if asked.declaration else ():
+            found = await connection.fetchrow(sql, asked.request.enrolment)
             facts[name] = dict(found) if found else None
         return {
-            "customer": addressee.traits,
-            "event": addressee.event,
+            "customer": asked.addressee.traits,
+            "event": asked.addressee.event,
             "site": str(self.deployment.site).rstrip("/"),
             "company": self.deployment.company,
             **facts,
@@ -310,18 +362,6 @@ class Deliver:
         )
 
 
-def _recipient(addressee: Addressee, channel: Channel) -> str | None:
-    match channel:
-        case Channel.EMAIL:
-            return addressee.email
-        case Channel.SMS | Channel.WHATSAPP | Channel.CALL:
-            return addressee.phone
-        case Channel.PUSH:
-            return addressee.devices[0] if addressee.devices else None
-        case Channel.INBOX:
-            return str(addressee.customer)
-
-
 def _pause(attempt: int) -> timedelta:
-    """Wall time before the next attempt where the provider did not say: 1, 2, 4 … 60 seconds."""
-    return timedelta(seconds=min(2.0 ** (attempt - 1), 60))
+    """Wall time before the next attempt, at least: 1, 2, 4 … 600 seconds."""
+    return timedelta(seconds=min(2.0 ** (attempt - 1), 600))

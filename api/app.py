@@ -10,11 +10,11 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import logs
 import settings
-from api import customers, events, inbox, journeys, links, problems, reports, webhooks
+from api import customers, events, inbox, journeys, links, policy, problems, reports, silences, webhooks
 from api.context import Context, Ctx
 from dispatch.temporal import connect, is_reachable
 from domain.links import Links
-from store import installation
+from store import contact, installation
 from store.customers import Tombstones
 from store.database import open_pool
 from workflows.catalog import Catalog
@@ -42,7 +42,12 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
     configuration = settings.load()
     logs.configure(configuration.log_level)
     deployment = configuration.deployment()
-    catalog = Catalog.of(workflows or enabled(deployment.enabled), deployment.parameters)
+    catalog = Catalog.of(
+        workflows or enabled(deployment.enabled),
+        deployment.parameters,
+        topics=deployment.policy.topics,
+        held_out=deployment.policy.holdouts,
+    )
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +55,9 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         async with await open_pool(configuration.database_url, size=20) as pool:
             async with pool.acquire() as connection:
                 await installation.begin(connection, configuration.speed)
+                await contact.remember_policy(
+                    connection, deployment.policy.version, deployment.policy.model_dump(mode="json")
+                )
             app.state.context = Context(
                 settings=configuration,
                 pool=pool,
@@ -57,13 +65,13 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
                 temporal=await connect(lazy=True),
                 links=Links(configuration.base, secret),
                 tombstones=Tombstones(secret),
-                default_locale=deployment.default_locale,
+                deployment=deployment,
             )
             yield
 
     app = FastAPI(title="Journeys", version="1", description=DESCRIPTION, lifespan=lifespan)
     problems.install(app)
-    for room in (events, journeys, customers, inbox, reports, webhooks, links):
+    for room in (events, journeys, customers, policy, silences, inbox, reports, webhooks, links):
         app.include_router(room.router)
     _add_operations(app)
     return app

@@ -9,9 +9,11 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from temporalio.client import Client
 
+from api.intake import Terms
 from api.problems import Problem
 from domain.links import Links
-from settings import Settings
+from policy.configuration import Policy
+from settings import Deployment, Settings
 from store import keys
 from store.customers import Tombstones
 from store.database import Connection, Pool
@@ -32,8 +34,23 @@ class Context:
     temporal: Client
     links: Links
     tombstones: Tombstones
-    default_locale: str
+    deployment: Deployment
     _recognised: dict[bytes, tuple[float, Key]] = field(default_factory=dict)
+
+    @property
+    def default_locale(self) -> str:
+        """Language of somebody who has told none."""
+        return self.deployment.default_locale
+
+    @property
+    def policy(self) -> Policy:
+        """The contact policy that holds."""
+        return self.deployment.policy
+
+    @property
+    def terms(self) -> Terms:
+        """What it takes to judge an event."""
+        return Terms(self.catalog, self.policy, self.tombstones)
 
     def run_url(self, workflow_id: str) -> str | None:
         """Address of a run in the Temporal UI, where it is known."""

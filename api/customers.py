@@ -186,9 +186,7 @@ async def read_timeline(
 async def set_speed(user_id: UserId, body: Speed, ctx: Ctx, key: Operator) -> None:
     """Make somebody a test customer, for whom journey time runs faster: waits, quiet hours, caps and all."""
     async with ctx.pool.acquire() as connection, connection.transaction():
-        number = await _locked(connection, user_id)
-        if number is None:
-            raise await _unknown(ctx, connection, user_id)
+        number = await locked(ctx, connection, user_id)
         if not await customers.set_speed(connection, number, body.speed):
             raise Problem(409, "in_a_journey", "the customer is in a journey, whose time cannot change under way")
     log.info("test customer", customer=number, speed=body.speed, by=key.name)
@@ -218,6 +216,18 @@ async def existing(ctx: Context, connection: Connection, user_id: str) -> int:
         Problem: 404; 410 if they were erased.
     """
     number = await _find(connection, user_id)
+    if number is None:
+        raise await _unknown(ctx, connection, user_id)
+    return number
+
+
+async def locked(ctx: Context, connection: Connection, user_id: str) -> int:
+    """Lock a customer and return our number of them.
+
+    Raises:
+        Problem: 404; 410 if they were erased.
+    """
+    number = await _locked(connection, user_id)
     if number is None:
         raise await _unknown(ctx, connection, user_id)
     return number

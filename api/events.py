@@ -165,7 +165,7 @@ async def _accept(ctx: Context, source: str, calls: Sequence[Call], received_at:
     """
     try:
         async with ctx.pool.acquire() as connection:
-            answers = await accept(connection, ctx.catalog, ctx.tombstones, source, calls, received_at)
+            answers = await accept(connection, ctx.terms, source, calls, received_at)
     except UNSTORABLE as error:
         log.error("events refused by the database", error=type(error).__name__, calls=len(calls))
         raise Invalid("event", "holds a value that cannot be stored") from None
@@ -347,7 +347,7 @@ async def resend(id: Annotated[int, Field(ge=1, le=2**63 - 1)], request: Request
         except Invalid as error:
             raise Problem(400, "invalid_event", str(error), [FieldError(field=error.field, rule=error.rule)]) from None
         async with connection.transaction():
-            answer = (await accept(connection, ctx.catalog, ctx.tombstones, row["source"], [call], received_at))[0]
+            answer = (await accept(connection, ctx.terms, row["source"], [call], received_at))[0]
             await rejected.mark_resent(connection, id)
     if isinstance(answer, Erased):
         raise Problem(410, "customer_erased", "this customer was erased; nothing about them is kept any more")

@@ -8,13 +8,23 @@ from pydantic import ValidationError
 
 from domain.calls import Call, CallType
 from domain.enrolments import Outcome
-from store import customers, enrolments, events
+from policy.configuration import Policy
+from store import customers, enrolments, events, silences
 from store.customers import Identity, Tombstones
 from store.database import Connection
 from store.enrolments import Stay
 from store.events import NewEvent
 from workflows.catalog import Catalog
 from workflows.declaration import Declaration, Role, Rule
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What it takes to judge an event: the journeys, the contact policy, who was erased."""
+
+    catalog: Catalog
+    policy: Policy
+    tombstones: Tombstones
 
 
 @dataclass(frozen=True)
@@ -77,15 +87,14 @@ class _People:
 
 async def accept(
     connection: Connection,
-    catalog: Catalog,
-    tombstones: Tombstones,
+    terms: Terms,
     source: str,
     calls: Sequence[Call],
     received_at: datetime,
 ) -> list[Answer]:
     """Accept calls, in their order, all or none.
 
-    When this returns, every call is kept and every goal, exit and restart among them counts:
+    When this returns, every call is kept and every goal, exit, restart and block among them counts:
     no message is claimed against it any more. The runs hear of it from dispatch.
 
     Args:
@@ -96,7 +105,7 @@ async def accept(
         An answer for each call, in order.
     """
     async with connection.transaction():
-        people, erased = await _meet(connection, tombstones, calls)
+        people, erased = await _meet(connection, terms.tombstones, calls)
         known = await events.known(connection, source, [call.message_id for call in calls])
         fresh: list[tuple[int, Call, int, list[int] | None]] = []
         answers: list[Answer | None] = [None] * len(calls)
@@ -115,7 +124,7 @@ async def accept(
         kept = await events.keep(
             connection,
             [
-                _event(catalog, people.current(customer), source, call, received_at, ended)
+                _event(terms.catalog, people.current(customer), source, call, received_at, ended)
                 for _, call, customer, ended in fresh
             ],
         )
@@ -132,9 +141,10 @@ async def accept(
             if ended:
                 await enrolments.attribute_merge(connection, ended, event)
             facts.append((people.current(customer), event, call))
-        await _decide(connection, catalog, facts)
+        await _decide(connection, terms.catalog, facts)
+        await _block(connection, terms.policy, facts, received_at)
         for customer, event in merges:
-            await _decide_past(connection, catalog, customer, event)
+            await _decide_past(connection, terms.catalog, customer, event)
         return [answer for answer in answers if answer is not None]
 
 
@@ -277,6 +287,18 @@ async def _decide(connection: Connection, catalog: Catalog, facts: Sequence[tupl
         else:
             await enrolments.decide_outcome(connection, concerned, Outcome(role.value), event)
             stays = [stay for stay in stays if stay.id not in concerned]
+
+
+async def _block(
+    connection: Connection, policy: Policy, facts: Sequence[tuple[int, int, Call]], received_at: datetime
+) -> None:
+    """Let events after which a customer hears nothing count from this transaction on."""
+    for customer, event, call in facts:
+        for name, rule in policy.blocks.items():
+            if rule.on == call.name:
+                clock = await customers.clock_of(connection, customer)
+                begins = clock.journey_time(max(min(call.timestamp, received_at), clock.origin))
+                await silences.block(connection, customer, name, call.name, begins, begins + rule.lasts, event)
 
 
 def concerns(stay: Stay, declaration: Declaration, role: Role, rule: Rule, call: Call) -> bool:

@@ -203,7 +203,7 @@ async def start_journey(
     except ValidationError as error:
         raise _wrong_fields("properties", error) from None
     async with ctx.pool.acquire() as connection:
-        answer = (await accept(connection, ctx.catalog, ctx.tombstones, f"operator:{key.name}", [call], received_at))[0]
+        answer = (await accept(connection, ctx.terms, f"operator:{key.name}", [call], received_at))[0]
     if not isinstance(answer, Accepted):
         raise Problem(410, "customer_erased", "this customer was erased; nothing about them is kept any more")
     enrolment = await _enrolled_by(ctx, answer, name)
@@ -274,7 +274,7 @@ async def signal_enrolment(
             raise _wrong_fields("fields", error) from None
         except Invalid as error:
             raise Problem(400, "invalid_event", str(error), [FieldError(field=error.field, rule=error.rule)]) from None
-        (answer,) = await accept(connection, ctx.catalog, ctx.tombstones, f"operator:{key.name}", [call], received_at)
+        (answer,) = await accept(connection, ctx.terms, f"operator:{key.name}", [call], received_at)
     if isinstance(answer, Erased):
         raise Problem(409, "over", "the customer was erased")
     if isinstance(answer, Duplicate):

@@ -21,8 +21,12 @@ class Channel(StrEnum):
     INBOX = "inbox"
 
 
+DEFAULT_TOPIC = "offers"
+"""What a journey writes about unless it says otherwise."""
+
+
 class MessageClass(StrEnum):
-    """Why a message is sent; transactional ones pass quiet hours, never suppressions."""
+    """Why a message is sent; transactional ones pass caps and quiet hours, never suppressions."""
 
     MARKETING = "marketing"
     TRANSACTIONAL = "transactional"

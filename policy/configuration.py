@@ -8,13 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, field_validator
 
-from domain.messages import Channel
+from domain.messages import DEFAULT_TOPIC, Channel
 
 LEGAL_HOURS = {Channel.SMS: (8, 21), Channel.CALL: (8, 21)}
 """Hours of the called party's day outside of which nobody is solicited by phone (47 CFR 64.1200(c)(1))."""
-
-DEFAULT_TOPIC = "offers"
-"""What a journey writes about unless it says otherwise."""
 
 
 def _in_order(hours: tuple[int, int]) -> tuple[int, int]:
@@ -62,16 +59,18 @@ class Cap(BaseModel, frozen=True, extra="forbid"):
     """The most marketing messages one customer gets, all journeys and campaigns together.
 
     Attributes:
-        channel: The channel it counts; all channels together if None.
+        channel: The channel it counts; if None all together, except the inbox, which bothers nobody.
         at_most: Messages in any stretch of time as long as `within`.
         within: Length of the sliding window, journey time.
         exceeded: What becomes of a message over it: it waits for a slot, or is dropped.
+        counts_transactional: Whether transactional messages, which always go, take up slots too.
     """
 
     channel: Channel | None = None
     at_most: int = Field(ge=1)
     within: Duration
     exceeded: Literal["wait", "drop"] = "wait"
+    counts_transactional: bool = False
 
     @property
     def name(self) -> str:
@@ -133,6 +132,11 @@ class Policy(BaseModel, frozen=True, extra="forbid"):
         if any(not days for days in given.values()):
             raise ValueError("a channel must have at least one day")
         return {channel: tuple(day for day in Weekday if day in days) for channel, days in given.items()}
+
+    @property
+    def longest_window(self) -> timedelta | None:
+        """How far back caps look, journey time; None if there are none."""
+        return max((cap.within for cap in self.caps), default=None)
 
     @property
     def version(self) -> str:

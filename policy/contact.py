@@ -1,36 +1,97 @@
-"""The contact policy: one decision for every message, in one place."""
+"""The contact policy: one decision for every message, in one place, by pure rules over facts.
 
-from collections.abc import Mapping, Sequence
+The rules are asked in the order of `RULES`; the first that objects decides. Each either drops, because
+waiting would not help, or delays, because it would. A delay that would outlast the message's usefulness
+drops it at once. Transactional messages pass the rules that are about marketing.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
+from hashlib import sha256
 from zoneinfo import ZoneInfo
 
-import phonenumbers
-import phonenumbers.timezone
-
 from domain.messages import Channel, MessageClass
+from policy.configuration import Cap, Policy, Weekday
+from policy.hours import next_allowed
+
+DIALOGUE_ASKED_AGAIN = timedelta(hours=1)
+"""Journey time after which a message held back by a dialogue is asked about again: nobody says when it ends."""
+
+GIVES_WAY_FOR = timedelta(minutes=5)
+"""Journey time a message waits for another of higher priority to take the slot both want."""
+
+
+@dataclass(frozen=True)
+class Consent:
+    """The newest wish that covers a channel and a topic."""
+
+    given: bool
+    source: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """A silence: nothing is sent until it is over (journey time)."""
+
+    name: str
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message that left, or may have, at a journey time."""
+
+    channel: Channel
+    message_class: MessageClass
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Another message of the same customer that waits, and whose time has come."""
+
+    channel: Channel
+    message_class: MessageClass
+    priority: int
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the policy decides on.
+    """What the policy decides on; all times are journey time.
 
     Attributes:
-        now: Journey time.
         recipient: Where it would go; None if the customer has no address for the channel.
         suppression: Why the recipient must not be written to, if so.
         zones: Every zone the customer may be in; one, if it is known.
-        expires_at: Journey time after which the message is not worth sending.
+        expires_at: When the message is not worth sending any more.
+        topic: What the journey writes about.
+        priority: 1 is the most important.
+        gives_way: Whether it is dropped where it would have to wait for a slot.
+        consent: None if the customer has expressed no wish.
+        dialogue_since: Since when a person of ours has been talking with the customer.
+        sent: What has left to the customer within the longest window of any cap.
+        wanted: What else wants to leave now.
     """
 
     now: datetime
+    customer: int
+    journey: str
+    topic: str
     channel: Channel
     message_class: MessageClass
     recipient: str | None
-    suppression: str | None
-    erased: bool
     zones: Sequence[ZoneInfo]
+    erased: bool = False
+    suppression: str | None = None
     expires_at: datetime | None = None
+    priority: int = 3
+    gives_way: bool = False
+    consent: Consent | None = None
+    block: Block | None = None
+    dialogue_since: datetime | None = None
+    sent: Sequence[Sent] = ()
+    wanted: Sequence[Wanted] = ()
 
 
 @dataclass(frozen=True)
@@ -40,101 +101,169 @@ class Send:
 
 @dataclass(frozen=True)
 class Drop:
-    """It will not go; waiting would not help."""
+    """It will not go; waiting would not help. The reason begins with the rule's name."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Delay:
-    """It may go later: ask again at `until`, journey time."""
+    """It may go later: ask again at `until`, journey time. The reason begins with the rule's name."""
 
     reason: str
     until: datetime
 
 
 @dataclass(frozen=True)
-class ContactPolicy:
-    """The rules of a deployment.
+class Rule:
+    """One rule of the policy.
 
     Attributes:
-        quiet_hours: The hours of the customer's day in which a channel may be used, ``[from, to)``.
-            The default for calls and SMS is 8 to 21 (47 CFR 64.1200(c)(1)).
+        name: What reasons begin with.
+        says: The rule in words, for people.
+        transactional: Whether transactional messages are held to it too.
+        judge: None if it does not object.
     """
 
-    quiet_hours: Mapping[Channel, tuple[int, int]]
-
-    def decide(self, facts: Facts) -> Send | Drop | Delay:
-        """Decide about one message.
-
-        Drops: erased customer, no address, suppression, expiry. Delays: quiet hours, from which
-        transactional messages are exempt; if they end after the expiry it is dropped at once.
-        """
-        if facts.erased:
-            return Drop("erased")
-        if facts.recipient is None:
-            return Drop("no_address")
-        if facts.suppression:
-            return Drop(f"suppressed:{facts.suppression}")
-        if facts.expires_at and facts.now >= facts.expires_at:
-            return Drop("expired")
-        return self._within_hours(facts)
-
-    def _within_hours(self, facts: Facts) -> Send | Drop | Delay:
-        hours = self.quiet_hours.get(facts.channel)
-        if hours is None or facts.message_class is MessageClass.TRANSACTIONAL:
-            return Send()
-        allowed = next_allowed(facts.now, facts.zones, hours)
-        if allowed is None:
-            return Drop("quiet_hours:no hour suits every zone the customer may be in")
-        if allowed == facts.now:
-            return Send()
-        if facts.expires_at and allowed >= facts.expires_at:
-            return Drop("quiet_hours:expires before they end")
-        return Delay("quiet_hours", allowed)
+    name: str
+    says: str
+    transactional: bool
+    judge: Callable[[Policy, Facts], Drop | Delay | None]
 
 
-def next_allowed(now: datetime, zones: Sequence[ZoneInfo], hours: tuple[int, int]) -> datetime | None:
-    """Return the first moment from now on that lies within the hours in every zone.
+@dataclass(frozen=True)
+class Ruling:
+    """What one rule said about one message; `exempt` if it was not asked."""
 
-    Args:
-        hours: From and to, full hours of the local day.
+    rule: Rule
+    objection: Drop | Delay | None
+    exempt: bool
 
-    Returns:
-        A time in the zone of `now`; None if no moment of the next days suits all zones.
-    """
-    moment = now
-    while moment < now + timedelta(days=3):
-        later = max(_opening(moment, zone, hours) for zone in zones)
-        if later == moment:
-            return moment
-        moment = later
+
+def decide(policy: Policy, facts: Facts) -> Send | Drop | Delay:
+    """Decide about one message: the first rule that objects does."""
+    return next((ruling.objection for ruling in _rulings(policy, facts) if ruling.objection), Send())
+
+
+def explain(policy: Policy, facts: Facts) -> list[Ruling]:
+    """Return what every rule says, in the order in which they are asked."""
+    return list(_rulings(policy, facts))
+
+
+def _rulings(policy: Policy, facts: Facts) -> Iterator[Ruling]:
+    for rule in RULES:
+        exempt = facts.message_class is MessageClass.TRANSACTIONAL and not rule.transactional
+        objection = None if exempt else rule.judge(policy, facts)
+        if isinstance(objection, Delay) and facts.expires_at and objection.until >= facts.expires_at:
+            objection = Drop(f"{objection.reason}:expires before")
+        yield Ruling(rule, objection, exempt)
+
+
+def _erased(_: Policy, facts: Facts) -> Drop | None:
+    return Drop("erased") if facts.erased else None
+
+
+def _no_address(_: Policy, facts: Facts) -> Drop | None:
+    return Drop("no_address") if facts.recipient is None else None
+
+
+def _suppressed(_: Policy, facts: Facts) -> Drop | None:
+    return Drop(f"suppressed:{facts.suppression}") if facts.suppression else None
+
+
+def _expired(_: Policy, facts: Facts) -> Drop | None:
+    return Drop("expired") if facts.expires_at and facts.now >= facts.expires_at else None
+
+
+def _blocked(_: Policy, facts: Facts) -> Drop | None:
+    return Drop(f"blocked:{facts.block.name}") if facts.block and facts.now < facts.block.until else None
+
+
+def _dialogue(policy: Policy, facts: Facts) -> Delay | None:
+    if facts.dialogue_since is None:
+        return None
+    ends = facts.dialogue_since + policy.dialogue_ends_after
+    return Delay("dialogue", min(ends, facts.now + DIALOGUE_ASKED_AGAIN)) if facts.now < ends else None
+
+
+def _no_consent(policy: Policy, facts: Facts) -> Drop | None:
+    about = f"{facts.channel}/{facts.topic}"
+    if facts.consent is not None:
+        return None if facts.consent.given else Drop(f"no_consent:{about} withdrawn, {facts.consent.source}")
+    required = policy.consent.get(facts.channel) == "required"
+    return Drop(f"no_consent:{about} never given") if required else None
+
+
+def _held_out(policy: Policy, facts: Facts) -> Drop | None:
+    if is_held_out(policy, "*", facts.customer, policy.holdout):
+        return Drop("holdout:global")
+    share = policy.holdouts.get(facts.journey, 0)
+    return Drop(f"holdout:{facts.journey}") if is_held_out(policy, facts.journey, facts.customer, share) else None
+
+
+def is_held_out(policy: Policy, scope: str, customer: int, share: float) -> bool:
+    """Whether a customer is in the group that gets nothing; the same today and tomorrow."""
+    drawn = sha256(f"{policy.holdout_salt}/{scope}/{customer}".encode()).digest()
+    return int.from_bytes(drawn[:8]) < share * 2**64
+
+
+def _quiet_hours(policy: Policy, facts: Facts) -> Drop | Delay | None:
+    hours = policy.quiet_hours.get(facts.channel, (0, 24))
+    weekdays = policy.weekdays.get(facts.channel, tuple(Weekday))
+    if hours == (0, 24) and len(weekdays) == len(Weekday):
+        return None
+    allowed = next_allowed(facts.now, facts.zones, hours, weekdays)
+    if allowed is None:
+        return Drop("quiet_hours:no hour suits every zone the customer may be in")
+    return None if allowed == facts.now else Delay("quiet_hours", allowed)
+
+
+def _capped(policy: Policy, facts: Facts) -> Drop | Delay | None:
+    """The cap that opens last decides how long; one that drops decides at once."""
+    objections = [objection for cap in policy.caps if (objection := _over(cap, facts))]
+    drops = [objection for objection in objections if isinstance(objection, Drop)]
+    delays = [objection for objection in objections if isinstance(objection, Delay)]
+    return drops[0] if drops else max(delays, key=lambda delay: delay.until, default=None)
+
+
+def _over(cap: Cap, facts: Facts) -> Drop | Delay | None:
+    if not _counts(cap, facts.channel, facts.message_class):
+        return None
+    taken = sorted(
+        each.at
+        for each in facts.sent
+        if _counts(cap, each.channel, each.message_class) and each.at > facts.now - cap.within
+    )
+    drops = cap.exceeded == "drop" or facts.gives_way
+    if len(taken) >= cap.at_most:
+        return Drop(f"cap:{cap.name}") if drops else Delay(f"cap:{cap.name}", taken[-cap.at_most] + cap.within)
+    before = [
+        each
+        for each in facts.wanted
+        if each.priority < facts.priority and _counts(cap, each.channel, each.message_class)
+    ]
+    if len(taken) + len(before) >= cap.at_most:
+        reason = f"cap:{cap.name}:gives way to a higher priority"
+        return Drop(reason) if drops else Delay(reason, facts.now + GIVES_WAY_FOR)
     return None
 
 
-def _opening(moment: datetime, zone: ZoneInfo, hours: tuple[int, int]) -> datetime:
-    """Return the moment itself if it lies within the hours in a zone, else their next beginning."""
-    local = moment.astimezone(zone)
-    if hours[0] <= local.hour < hours[1]:
-        return moment
-    day = local.date() if local.hour < hours[0] else local.date() + timedelta(days=1)
-    return datetime.combine(day, time(hours[0]), zone).astimezone(moment.tzinfo)
+def _counts(cap: Cap, channel: Channel, message_class: MessageClass) -> bool:
+    """Whether a cap counts a message; the inbox, which waits to be looked at, is only counted by its own."""
+    in_channel = channel is cap.channel if cap.channel else channel is not Channel.INBOX
+    return in_channel and (message_class is MessageClass.MARKETING or cap.counts_transactional)
 
 
-def zones_of(time_zone: str | None, phone: str | None, default: str | None) -> list[ZoneInfo]:
-    """Return every zone a customer may be in.
-
-    Their own, if it is known; else all the zones their number may belong to; else the
-    deployment's; else, knowing nothing, every zone there is.
-    """
-    if time_zone:
-        return [ZoneInfo(time_zone)]
-    if phone:
-        number = phonenumbers.parse(phone)
-        names = phonenumbers.timezone.time_zones_for_number(number)
-        known = [name for name in names if name != phonenumbers.timezone.UNKNOWN_TIMEZONE]
-        if known:
-            return [ZoneInfo(name) for name in known]
-    if default:
-        return [ZoneInfo(default)]
-    return [ZoneInfo(f"Etc/GMT{-offset:+d}" if offset else "Etc/GMT") for offset in range(-11, 15)]
+RULES = (
+    Rule("erased", "an erased customer is not written to: drops", True, _erased),
+    Rule("no_address", "the customer has no address for the channel: drops", True, _no_address),
+    Rule("suppressed", "the address bounced, complained or said STOP: drops", True, _suppressed),
+    Rule("expired", "it is not worth sending any more: drops", True, _expired),
+    Rule("blocked", "the customer hears nothing for a while: drops", True, _blocked),
+    Rule("dialogue", "a person of ours is talking with the customer: delays", True, _dialogue),
+    Rule("no_consent", "the customer did not agree, or forbade it: drops", False, _no_consent),
+    Rule("holdout", "the customer is in a group that gets nothing, for comparison: drops", False, _held_out),
+    Rule("quiet_hours", "not at this hour or on this day of the customer's: delays", False, _quiet_hours),
+    Rule("cap", "the customer had enough messages: delays, or drops where so declared", False, _capped),
+)
+"""All rules, in the order in which they are asked."""

@@ -180,7 +180,16 @@ async def merge(connection: Connection, loser: int, winner: int) -> list[int]:
         winner,
         Outcome.MERGED,
     )
-    for table in ("identities", "devices", "enrolments", "messages"):
+    # Whoever talks with the one talks with the other: one dialogue stays open.
+    await connection.execute(
+        """
+        update dialogues l set closed_at = w.opened_at from dialogues w
+        where l.customer_id = $1 and w.customer_id = $2 and l.closed_at is null and w.closed_at is null
+        """,
+        loser,
+        winner,
+    )
+    for table in ("identities", "devices", "enrolments", "messages", "blocks", "dialogues"):
         await connection.execute(f"update {table} set customer_id = $2 where customer_id = $1", loser, winner)
     await renumber(
         connection,

@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from domain.messages import RANK, DeliverRequest, Status
-from store import enrolments
+from store import contact, enrolments
+from store.contact import Person
 from store.database import Connection
 
 MOMENTS = {
@@ -30,18 +31,13 @@ class Addressee:
         event: Properties of the trigger.
     """
 
-    customer: int
+    person: Person
     journey: str
     outcome: str | None
     restart_event: int | None
-    email: str | None
-    phone: str | None
     locale: str | None
-    time_zone: str | None
     traits: dict[str, Any]
-    erased_at: datetime | None
     event: dict[str, Any]
-    devices: list[str]
 
 
 @dataclass(frozen=True)
@@ -59,20 +55,18 @@ class Row:
 
 async def addressee(connection: Connection, enrolment: int) -> Addressee | None:
     """Lock an enrolment's customer and return both."""
-    if await enrolments.lock_customer(connection, enrolment) is None:
+    customer = await enrolments.lock_customer(connection, enrolment)
+    if customer is None:
         return None
     row = await connection.fetchrow(
         """
-        select c.id, e.journey, e.outcome, e.restart_event_id, c.email, c.phone, c.locale, c.time_zone,
-               c.traits, c.erased_at, t.properties,
-               array(select token from devices d where d.customer_id = c.id and d.dead_at is null
-                     order by added_at desc)
+        select e.journey, e.outcome, e.restart_event_id, c.locale, c.traits, t.properties
         from enrolments e join customers c on c.id = e.customer_id join events t on t.id = e.trigger_event_id
         where e.id = $1
         """,
         enrolment,
     )
-    return Addressee(*row.values()) if row else None
+    return Addressee(await contact.person(connection, customer), *row.values()) if row else None
 
 
 async def find(connection: Connection, message: UUID) -> Row | None:
@@ -152,11 +146,73 @@ async def devices_left(connection: Connection, message: UUID) -> int:
     return count
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """A message a run asks for, as its row begins.
+
+    Attributes:
+        priority: 1 is the most important.
+        policy_version: The rules it is decided by.
+        now: Journey time.
+    """
+
+    message: UUID
+    customer: int
+    journey: str
+    priority: int
+    request: DeliverRequest
+    policy_version: str
+    now: datetime
+
+
+_PROPOSED = """
+    insert into messages (id, customer_id, enrolment_id, journey, step, occurrence, channel, template, message_class,
+                          priority, decided_after, expires_at, policy_version, journey_at, status, reason, not_before,
+                          sequence)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
+            nextval(pg_get_serial_sequence('events', 'id')))
+    on conflict (id) do update set
+        decided_after = excluded.decided_after, expires_at = excluded.expires_at,
+        policy_version = excluded.policy_version, journey_at = excluded.journey_at, status = excluded.status,
+        reason = excluded.reason, not_before = excluded.not_before, sequence = excluded.sequence
+"""
+
+
+async def _propose(
+    connection: Connection,
+    proposal: Proposal,
+    status: Status,
+    *,
+    reason: str | None = None,
+    not_before: datetime | None = None,
+) -> None:
+    """Keep what has been decided about a message, at its place among its customer's facts."""
+    request, draft = proposal.request, proposal.request.draft
+    await connection.execute(
+        _PROPOSED,
+        proposal.message,
+        proposal.customer,
+        request.enrolment,
+        proposal.journey,
+        draft.step,
+        request.occurrence,
+        draft.channel,
+        draft.template,
+        draft.message_class,
+        proposal.priority,
+        request.decided_after,
+        request.expires_at,
+        proposal.policy_version,
+        proposal.now,
+        status,
+        reason,
+        not_before,
+    )
+
+
 async def claim(
     connection: Connection,
-    message: UUID,
-    customer: int,
-    request: DeliverRequest,
+    proposal: Proposal,
     *,
     status: Status,
     recipient: str,
@@ -165,74 +221,65 @@ async def claim(
     content: dict[str, Any] | None,
     links: Sequence[str],
     provider: str,
-    now: datetime,
 ) -> int:
     """Commit a message to be sent; a text rendered in an earlier attempt is kept.
-
-    Args:
-        now: Journey time.
 
     Returns:
         The attempt, which fences what is recorded about it.
     """
+    await _propose(connection, proposal, status)
     attempt: int = await connection.fetchval(
         """
-        insert into messages (id, customer_id, enrolment_id, step, occurrence, channel, template, template_version,
-                              locale, message_class, recipient, content, links, status, attempt, awaits, provider,
-                              journey_at, sending_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1, $15, $16, $17, now())
-        on conflict (id) do update set status = excluded.status, attempt = messages.attempt + 1,
-            recipient = excluded.recipient, content = coalesce(messages.content, excluded.content),
-            links = case when messages.content is null then excluded.links else messages.links end,
-            locale = coalesce(messages.locale, excluded.locale),
-            template_version = coalesce(messages.template_version, excluded.template_version),
-            awaits = excluded.awaits, provider = excluded.provider, journey_at = excluded.journey_at,
-            sending_at = now(), reason = null
-        returning attempt
+        update messages set attempt = attempt + 1, recipient = $2, content = coalesce(content, $3),
+            links = case when content is null then $4 else links end, locale = coalesce(locale, $5),
+            template_version = coalesce(template_version, $6), provider = $7, awaits = $8, sending_at = now()
+        where id = $1 returning attempt
         """,
-        message,
-        customer,
-        request.enrolment,
-        request.draft.step,
-        request.occurrence,
-        request.draft.channel,
-        request.draft.template,
-        version,
-        locale,
-        request.draft.message_class,
+        proposal.message,
         recipient,
         content,
         list(links),
-        status,
-        list(request.awaits),
+        locale,
+        version,
         provider,
-        now,
+        list(proposal.request.awaits),
     )
     return attempt
 
 
-async def skip(
-    connection: Connection, message: UUID, customer: int, request: DeliverRequest, reason: str, now: datetime
-) -> None:
+async def hold(connection: Connection, proposal: Proposal, reason: str, until: datetime) -> None:
+    """Keep that a message waits, why, and until when (journey time)."""
+    await _propose(connection, proposal, Status.WAITING, reason=reason, not_before=until)
+    await _explain_decision(connection, proposal.message, "delay", reason, until, proposal.now)
+
+
+async def skip(connection: Connection, proposal: Proposal, reason: str) -> None:
     """Keep why a message was not sent."""
+    await _propose(connection, proposal, Status.SKIPPED, reason=reason)
+    await _explain_decision(connection, proposal.message, "drop", reason, None, proposal.now)
+
+
+async def _explain_decision(
+    connection: Connection, message: UUID, verdict: str, reason: str, until: datetime | None, now: datetime
+) -> None:
+    """Keep a decision with its reason; the same one taken again is counted.
+
+    Args:
+        reason: Begins with the name of the rule.
+        now: Journey time.
+    """
     await connection.execute(
         """
-        insert into messages (id, customer_id, enrolment_id, step, occurrence, channel, template, message_class,
-                              status, reason, journey_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-        on conflict (id) do update
-        set status = excluded.status, reason = excluded.reason, journey_at = excluded.journey_at
+        insert into decisions (message_id, verdict, rule, reason, until, policy_version, first_at, last_at)
+        select id, $2, split_part($3, ':', 1), $3, $4, policy_version, $5, $5 from messages where id = $1
+        on conflict (message_id, verdict, rule, reason) do update set
+            until = excluded.until, policy_version = excluded.policy_version, last_at = excluded.last_at,
+            times = decisions.times + 1
         """,
         message,
-        customer,
-        request.enrolment,
-        request.draft.step,
-        request.occurrence,
-        request.draft.channel,
-        request.draft.template,
-        request.draft.message_class,
-        Status.SKIPPED,
+        verdict,
         reason,
+        until,
         now,
     )
 
@@ -304,13 +351,24 @@ async def settle_abandoned(connection: Connection) -> None:
     )
 
 
-async def requeue(connection: Connection, message: UUID, attempt: int, reason: str) -> Status:
-    """Record that an attempt certainly did not leave, so that it can be made again."""
+async def requeue(
+    connection: Connection, message: UUID, attempt: int, reason: str, *, until: datetime, now: datetime
+) -> Status:
+    """Record that an attempt certainly did not leave, so that it can be made again.
+
+    Args:
+        until: When, journey time.
+        now: Journey time.
+
+    Returns:
+        The status now, which a callback may have moved further.
+    """
     row = await connection.fetchval(
         """
         update messages
         set status = case when status = $3 and attempt = $2 then $4 else status end,
-            reason = case when status = $3 and attempt = $2 then $5 else reason end
+            reason = case when status = $3 and attempt = $2 then $5 else reason end,
+            not_before = case when status = $3 and attempt = $2 then $6 else not_before end
         where id = $1 returning status
         """,
         message,
@@ -318,7 +376,10 @@ async def requeue(connection: Connection, message: UUID, attempt: int, reason: s
         Status.SENDING,
         Status.WAITING,
         reason,
+        until,
     )
+    if Status(row) is Status.WAITING:
+        await _explain_decision(connection, message, "delay", reason, until, now)
     return Status(row)
 
 

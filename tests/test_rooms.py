@@ -13,10 +13,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "channels": {"domain"},
     "templates": {"domain"},
     "workflows": {"domain"},
-    "store": {"domain", "settings"},
+    "store": {"domain", "policy", "settings"},
     "dispatch": {"domain", "store", "workflows"},
     "activities": {"domain", "policy", "channels", "templates", "store", "workflows", "settings"},
-    "api": {"domain", "store", "workflows", "dispatch", "channels", "settings", "logs"},
+    "api": {"domain", "policy", "store", "workflows", "dispatch", "channels", "settings", "logs"},
     "sandbox": set(),
 }
 ROOMS = {*MAY_IMPORT, "bench", "cli", "logs", "settings", "worker"}

@@ -17,7 +17,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
 from activities.outcomes import Outcomes
-from api.intake import Accepted, Answer, accept
+from api.intake import Accepted, Answer, Terms, accept
 from api.segment import read_call
 from cli.stack import EmbeddedStack
 from dispatch.dispatcher import Dispatcher
@@ -163,6 +163,12 @@ class World:
     skipper: TimeSkipper
     providers: httpx.AsyncClient
 
+    @property
+    def terms(self) -> Terms:
+        """What it takes to judge an event."""
+        tombstones = Tombstones(self.settings.secret.get_secret_value().encode())
+        return Terms(self.catalog, self.settings.deployment().policy, tombstones)
+
     async def person(self, **traits: Any) -> Person:
         """A new customer who can be reached by every channel, and for whom it is ten in the morning."""
         number = uuid4().int % 10_000_000
@@ -193,8 +199,7 @@ class World:
         """Accept one call, and wait until its runs have heard of it."""
         call = read_call({"messageId": uuid4().hex, **raw}, at, type=type)
         async with self.pool.acquire() as connection:
-            tombstones = Tombstones(self.settings.secret.get_secret_value().encode())
-            (answer,) = await accept(connection, self.catalog, tombstones, "tests", [call], at)
+            (answer,) = await accept(connection, self.terms, "tests", [call], at)
         if dispatched and isinstance(answer, Accepted):
             await self.dispatcher.dispatch(answer.customer)
         return answer

@@ -1,10 +1,11 @@
 """The journeys a deployment has enabled, and what each event is to them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from domain.events import Event
+from domain.messages import DEFAULT_TOPIC
 from workflows.declaration import Declaration, DeclarationError, Role, Rule
 from workflows.journey import Journey, declaration_of
 
@@ -29,12 +30,20 @@ class Catalog:
         cls,
         workflows: Iterable[type[Journey[Any]]],
         parameters: Mapping[str, Mapping[str, Any]] | None = None,
+        *,
+        topics: Collection[str] = (DEFAULT_TOPIC,),
+        held_out: Collection[str] = (),
     ) -> "Catalog":
         """Collect journeys, with a deployment's values for their parameters.
 
+        Args:
+            topics: What the contact policy lets customers choose to hear of.
+            held_out: Journeys the contact policy names.
+
         Raises:
             DeclarationError: Two journeys share a name, two declarations give one event different
-                fields, or a parameter is unknown or out of its range.
+                fields, a parameter is unknown or out of its range, a journey writes about no topic of
+                the policy, or the policy names a journey that is not enabled.
         """
         journeys: dict[str, Declaration] = {}
         events: dict[str, tuple[type[Event], str]] = {}
@@ -44,6 +53,11 @@ class Catalog:
             if declaration.name in journeys:
                 other = journeys[declaration.name].source
                 raise DeclarationError(f"{declaration.source}: {declaration.name} is also declared at {other}")
+            if declaration.topic not in topics:
+                raise DeclarationError(
+                    f"{declaration.source}: {declaration.name} writes about {declaration.topic}; "
+                    f"the policy has the topics {', '.join(sorted(topics))}"
+                )
             journeys[declaration.name] = declaration
             for name, event in declaration.events().items():
                 known, where = events.setdefault(name, (event, declaration.source))
@@ -54,6 +68,8 @@ class Catalog:
                     )
         if given:
             raise DeclarationError(f"parameters given for journeys that are not enabled: {', '.join(sorted(given))}")
+        if unknown := set(held_out) - journeys.keys():
+            raise DeclarationError(f"policy.holdouts: journeys that are not enabled: {', '.join(sorted(unknown))}")
         return cls(journeys)
 
     def event(self, name: str) -> type[Event] | None:

@@ -69,6 +69,9 @@ class Declaration:
         key: Name of the property that keys the journey (one stay per key); None: one per customer.
         reenter_after: Journey time from the last start before the same key may start again.
         facts: SQL that gives templates a row each, by name; ``$1`` is the enrolment's number.
+        topic: What it writes about, as customers choose it on their preference page.
+        priority: 1 (most important) to 5: who goes first where two journeys want the same slot of a cap.
+        gives_way: Whether a message is dropped where it would have to wait for a slot.
         source: File and line, for whoever has to mend the declaration.
     """
 
@@ -84,6 +87,9 @@ class Declaration:
     reenter_after: timedelta | None
     parameters: Parameters
     facts: Mapping[str, str]
+    topic: str
+    priority: int
+    gives_way: bool
     source: str
 
     @property

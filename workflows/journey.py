@@ -31,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.events import Event
     from domain.messages import (
+        DEFAULT_TOPIC,
         RANK,
         DeliverRequest,
         Delivery,
@@ -533,6 +534,9 @@ def journey(
     listens_to: type[Event] | Iterable[type[Event]] = (),
     reenter_after: timedelta | None = None,
     facts: Mapping[str, str] | None = None,
+    topic: str = DEFAULT_TOPIC,
+    priority: int = 3,
+    gives_way: bool = False,
 ) -> Callable[[J], J]:
     """Declare a journey: a class decorator that makes it a Temporal workflow. No side effect.
 
@@ -545,6 +549,10 @@ def journey(
         listens_to: Events `wait_for` may wait for.
         reenter_after: Journey time from the last start before a new start of the same key.
         facts: SQL by name whose one row templates see under that name; ``$1`` is the enrolment.
+        topic: What it writes about; one of the policy's.
+        priority: 1 (most important) to 5. Where two journeys want the same slot of a frequency cap, the
+            more important one gets it, and the other waits.
+        gives_way: Messages are dropped where they would have to wait for a slot.
     """
 
     def declare(cls: J) -> J:
@@ -557,6 +565,9 @@ def journey(
             "listens_to": as_events(listens_to),
             "reenter_after": reenter_after,
             "facts": facts or {},
+            "topic": topic,
+            "priority": priority,
+            "gives_way": gives_way,
         }
         cls._restart_names = frozenset(event.event_name for event in as_events(restarts_on))
         cls._heard_names = frozenset(event.event_name for event in as_events(listens_to))
@@ -584,6 +595,8 @@ def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> De
     source = source_of(cls)
     if "_declared" not in vars(cls):
         raise DeclarationError(f"{source}: {cls.__name__} has no @journey declaration")
+    if cls._declared["priority"] not in range(1, 6):
+        raise DeclarationError(f"{source}: priority of {cls.__name__} must be 1 to 5")
     try:
         values = cls._parameters_model.model_validate(dict(parameters))
     except ValidationError as error:

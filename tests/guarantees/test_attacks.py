@@ -17,7 +17,6 @@ from dispatch.runs import perform
 from domain.calls import Call
 from domain.messages import Channel, message_id
 from store import callbacks, events, messages
-from store.customers import Tombstones
 from store.database import Connection
 from tests.world import Person, World
 
@@ -36,8 +35,7 @@ def submitted(person: Person, application: str = "A-1") -> Call:
 
 
 async def accepts(world: World, connection: Any, call: Call) -> None:
-    tombstones = Tombstones(world.settings.secret.get_secret_value().encode())
-    await accept(connection, world.catalog, tombstones, "tests", [call], datetime.now(UTC))
+    await accept(connection, world.terms, "tests", [call], datetime.now(UTC))
 
 
 async def waits_for_a_lock(connection: Connection) -> bool:

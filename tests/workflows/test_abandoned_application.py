@@ -114,7 +114,7 @@ async def test_nothing_is_sent_after_a_goal_the_run_has_not_heard_of_yet(world: 
     await person.begins(filled=2)
     await person.does("credit_application_submitted", application_id="A-1", dispatched=False)
     await person.passes(5 * DAY)
-    assert await person.messages() == []
+    assert [(row["status"], row["reason"]) for row in await person.messages()] == [("skipped", "overtaken:goal")]
     await world.dispatch(person)
     assert await person.outcome() == "goal"
     assert await person.messages() == []

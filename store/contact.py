@@ -1,0 +1,225 @@
+"""What the contact policy has to know of a customer; to be read under the customer's lock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from domain.messages import Channel, MessageClass, Status
+from policy.configuration import Policy
+from policy.contact import Block, Consent, Facts, Sent, Wanted
+from policy.hours import zones_of
+from store.database import Connection
+
+NOT_SENT: Sequence[Status] = (Status.WAITING, Status.SKIPPED, Status.FAILED)
+"""What takes up nobody's patience."""
+
+FORGETS_ITS_TURN_AFTER = timedelta(minutes=15)
+"""Journey time after which a message that waited and did not come for its slot holds up nobody any more."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whom a message would go to.
+
+    Attributes:
+        devices: Live push tokens, the newest first.
+    """
+
+    customer: int
+    email: str | None
+    phone: str | None
+    time_zone: str | None
+    erased: bool
+    devices: Sequence[str]
+
+    def address(self, channel: Channel) -> str | None:
+        """Return where a channel reaches the customer, if it does."""
+        match channel:
+            case Channel.EMAIL:
+                return self.email
+            case Channel.SMS | Channel.WHATSAPP | Channel.CALL:
+                return self.phone
+            case Channel.PUSH:
+                return self.devices[0] if self.devices else None
+            case Channel.INBOX:
+                return str(self.customer)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is to be decided: may this be sent now.
+
+    Attributes:
+        message: The message it is about; None for one that is only imagined.
+        now: Journey time, as is `expires_at`.
+    """
+
+    message: UUID | None
+    now: datetime
+    channel: Channel
+    message_class: MessageClass
+    expires_at: datetime | None
+    journey: str
+    topic: str
+    priority: int
+    gives_way: bool
+
+
+async def person(connection: Connection, customer: int) -> Person:
+    """Return how a customer can be reached."""
+    row = await connection.fetchrow(
+        """
+        select id, email, phone, time_zone, erased_at is not null,
+               array(select token from devices d where d.customer_id = c.id and d.dead_at is null
+                     order by added_at desc)
+        from customers c where id = $1
+        """,
+        customer,
+    )
+    assert row is not None
+    return Person(*row.values())
+
+
+async def facts(
+    connection: Connection, policy: Policy, to: Person, question: Question, default_time_zone: str | None
+) -> Facts:
+    """Gather what the policy decides on.
+
+    Args:
+        default_time_zone: IANA zone of a customer of whom nothing tells where they are.
+    """
+    recipient = to.address(question.channel)
+    row = await _standing(connection, to.customer, question, recipient)
+    window = policy.longest_window
+    return Facts(
+        now=question.now,
+        customer=to.customer,
+        journey=question.journey,
+        topic=question.topic,
+        channel=question.channel,
+        message_class=question.message_class,
+        recipient=recipient,
+        zones=zones_of(to.time_zone, to.phone, default_time_zone),
+        erased=to.erased,
+        suppression=row["reason"],
+        expires_at=question.expires_at,
+        priority=question.priority,
+        gives_way=question.gives_way,
+        consent=Consent(row["given"], row["source"]) if row["source"] is not None else None,
+        block=Block(row["name"], row["until"]) if row["name"] is not None else None,
+        dialogue_since=row["opened_at"],
+        sent=await _sent(connection, to.customer, question.now - window, question.message) if window else (),
+        wanted=await _wanted(connection, to.customer, question.now, question.message) if window else (),
+    )
+
+
+async def _standing(connection: Connection, customer: int, question: Question, recipient: str | None) -> asyncpg.Record:
+    """Return what stands between a customer and a message: suppression, newest wish, block, dialogue."""
+    row = await connection.fetchrow(
+        """
+        select s.reason, w.given, w.source, b.name, b.until, d.opened_at
+        from (select lower($3::text) as plain, case when $3::text is not null then address_hash($3) end as hidden) a
+        left join lateral (
+            select reason from suppressions where channel = $2 and recipient in (a.plain, a.hidden)
+            order by recipient limit 1
+        ) s on true
+        left join lateral (
+            select given, source from (
+                (select id, given, source from consents
+                 where customer_id = $1 and channel in ($2, '*') and topic in ($4, '*') order by id desc limit 1)
+                union all
+                (select id, given, source from consents
+                 where address in (a.plain, a.hidden) and channel in ($2, '*') and topic in ($4, '*')
+                 order by id desc limit 1)
+            ) wishes order by id desc limit 1
+        ) w on true
+        left join lateral (
+            select name, until from blocks
+            where customer_id = $1 and lifted_at is null and until > $5 order by until desc limit 1
+        ) b on true
+        left join dialogues d on d.customer_id = $1 and d.closed_at is null
+        """,
+        customer,
+        question.channel,
+        recipient,
+        question.topic,
+        question.now,
+    )
+    assert row is not None
+    return row
+
+
+async def _sent(connection: Connection, customer: int, since: datetime, except_for: UUID | None) -> list[Sent]:
+    """Return what left, or may have left, to a customer.
+
+    Args:
+        since: Journey time.
+        except_for: The message that is being decided about.
+    """
+    rows = await connection.fetch(
+        """
+        select channel, message_class, journey_at from messages
+        where customer_id = $1 and journey_at > $2 and status <> all($3) and id is distinct from $4
+        """,
+        customer,
+        since,
+        NOT_SENT,
+        except_for,
+    )
+    return [Sent(Channel(row["channel"]), MessageClass(row["message_class"]), row["journey_at"]) for row in rows]
+
+
+async def _wanted(connection: Connection, customer: int, now: datetime, except_for: UUID | None) -> list[Wanted]:
+    """Return what else waits to leave to a customer and may now.
+
+    Only what its run is still going to ask for: the stay is not over, and no restart has come since.
+
+    Args:
+        now: Journey time.
+    """
+    rows = await connection.fetch(
+        """
+        select m.channel, m.message_class, m.priority
+        from messages m join enrolments e on e.id = m.enrolment_id
+        where m.customer_id = $1 and m.status = $2 and m.id is distinct from $3
+          and m.not_before <= $4 and m.not_before > $5
+          and e.outcome is null and m.decided_after >= coalesce(e.restart_event_id, 0)
+        """,
+        customer,
+        Status.WAITING,
+        except_for,
+        now,
+        now - FORGETS_ITS_TURN_AFTER,
+    )
+    return [Wanted(Channel(row["channel"]), MessageClass(row["message_class"]), row["priority"]) for row in rows]
+
+
+async def remember_policy(connection: Connection, version: str, body: dict[str, Any]) -> None:
+    """Keep the rules decisions are made by, so that a decision can be explained when they have changed."""
+    await connection.execute(
+        "insert into policies (version, body) values ($1, $2) on conflict (version) do nothing", version, body
+    )
+
+
+async def policies(connection: Connection) -> list[asyncpg.Record]:
+    """Return every policy this installation has decided by, the newest first."""
+    rows: list[asyncpg.Record] = await connection.fetch(
+        "select version, body, first_used_at from policies order by first_used_at desc, version"
+    )
+    return rows
+
+
+async def asked_before(connection: Connection, customer: int, message: UUID) -> asyncpg.Record | None:
+    """Return what was asked about a message of a customer's: journey, channel, class, expiry (journey time)."""
+    return await connection.fetchrow(
+        """
+        select e.journey, m.channel, m.message_class, m.expires_at
+        from messages m join enrolments e on e.id = m.enrolment_id where m.id = $2 and m.customer_id = $1
+        """,
+        customer,
+        message,
+    )
