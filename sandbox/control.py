@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox import gestures
 from sandbox.callbacks import CallbackOptions, CallbackState
-from sandbox.faults import Fault
+from sandbox.faults import Fault, FaultKind
 from sandbox.ledger import Counts, Entry, Provider
 from sandbox.people import Behaviour, CallResult, Person
 from sandbox.world import TheWorld
@@ -114,6 +114,12 @@ async def put_fault(fault: Fault, world: TheWorld) -> Fault:
 @router.delete("/faults", status_code=204)
 async def clear_faults(world: TheWorld) -> None:
     world.faults.clear()
+
+
+@router.get("/faults/struck")
+async def count_struck(world: TheWorld) -> dict[FaultKind, int]:
+    """How many provider calls each kind of fault has struck so far."""
+    return world.faults.struck()
 
 
 @router.get("/callbacks")

@@ -46,6 +46,11 @@ create table if not exists faults (
     record text not null
 );
 
+create table if not exists struck (
+    kind text primary key,
+    calls integer not null
+);
+
 create table if not exists callbacks (
     id integer primary key autoincrement,
     ledger_id integer not null references ledger (id),

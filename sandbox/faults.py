@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Literal
@@ -9,7 +10,7 @@ from typing import Literal
 from fastapi import Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from sandbox.ledger import Provider
+from sandbox.ledger import ASKED_AT, Provider
 from sandbox.server import hang_up
 
 FaultKind = Literal[
@@ -19,6 +20,8 @@ FaultKind = Literal[
     "status_429",  # refused, no effect; `retry_after` is told
     "status_500",
     "status_503",
+    "status_500_after_accept",  # the effect happens, the answer says it did not
+    "status_503_after_accept",
     "slow",  # the provider takes `seconds` before it acts and answers
 ]
 
@@ -71,6 +74,10 @@ class Faults:
         with self._connection:
             self._connection.execute("delete from faults")
 
+    def struck(self) -> dict[FaultKind, int]:
+        """How many calls each kind has struck, cleared faults included."""
+        return dict(self._connection.execute("select kind, calls from struck order by kind").fetchall())
+
     @asynccontextmanager
     async def around(
         self, provider: Provider, addresses: Sequence[str], request: Request, refuse: Refuse
@@ -78,13 +85,14 @@ class Faults:
         """Put the effect inside: faults that prevent it strike before, the others after.
 
         Raises:
-            ProviderError: the fault is a refusal.
-            ConnectionReset: the fault hung up before the effect.
+            ProviderError: the fault is a refusal, before the effect or after it.
+            ConnectionReset: the fault hung up, before the effect or after it.
         """
+        ASKED_AT.set(time.time())
         fault = self._take(provider, addresses)
         match fault:
             case Fault(kind="status_429" | "status_500" | "status_503"):
-                raise refuse(int(fault.kind.removeprefix("status_")), fault.retry_after)
+                raise refuse(_status(fault), fault.retry_after)
             case Fault(kind="connection_reset"):
                 hang_up(request)
                 raise ConnectionReset
@@ -97,6 +105,8 @@ class Faults:
             case Fault(kind="reset_after_accept"):
                 hang_up(request)
                 raise ConnectionReset
+            case Fault(kind="status_500_after_accept" | "status_503_after_accept"):
+                raise refuse(_status(fault), fault.retry_after)
 
     def _take(self, provider: Provider, addresses: Sequence[str]) -> Fault | None:
         marks = ", ".join("?" for _ in addresses)
@@ -107,7 +117,17 @@ class Faults:
                  and address in ('*', {marks}) order by id limit 1) returning record""",
                 (provider, *addresses),
             ).fetchone()
-        return Fault.model_validate_json(row[0]) if row else None
+            if row is None:
+                return None
+            fault = Fault.model_validate_json(row[0])
+            self._connection.execute(
+                "insert into struck values (?, 1) on conflict do update set calls = calls + 1", (fault.kind,)
+            )
+        return fault
+
+
+def _status(fault: Fault) -> int:
+    return int(fault.kind.split("_")[1])
 
 
 async def _hold(request: Request, seconds: float) -> None:

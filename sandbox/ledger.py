@@ -5,10 +5,14 @@ import sqlite3
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+ASKED_AT: ContextVar[float | None] = ContextVar("asked_at", default=None)
+"""When the call arrived that has the effect being recorded, where a fault may come between (seconds since 1970)."""
 
 Provider = Literal["twilio", "sendgrid", "fcm", "call_centre"]
 Channel = Literal["sms", "whatsapp", "email", "push", "call"]
@@ -62,11 +66,12 @@ class NewEntry(BaseModel):
 
 
 class Entry(NewEntry):
-    """One row of the ledger; `at` is the moment (UTC) of the effect."""
+    """One row of the ledger; `at` is the moment (UTC) of the effect, `asked_at` that of the call."""
 
     id: int
     statuses: list[StatusAt]
     at: datetime
+    asked_at: datetime
 
     def reached(self, status: str) -> bool:
         return any(step.status == status for step in self.statuses)
@@ -92,7 +97,7 @@ class Ledger:
         now = time.time()
         row = new.model_dump() | {
             "statuses": json.dumps([{"status": new.status, "at": now}]),
-            "details": json.dumps(new.details),
+            "details": json.dumps(new.details | {"asked_at": ASKED_AT.get() or now}),
             "at": now,
         }
         columns = ", ".join(row)
@@ -163,7 +168,8 @@ class Ledger:
 
     def amend(self, entry_id: int, **details: Any) -> None:
         """Set fields of the entry's details."""
-        known = self.get(entry_id).details | details
+        entry = self.get(entry_id)
+        known = entry.details | details | {"asked_at": entry.asked_at.timestamp()}
         with self._connection:
             self._connection.execute("update ledger set details = ? where id = ?", (json.dumps(known), entry_id))
 
@@ -212,6 +218,7 @@ class Ledger:
 
     def _select(self, condition: str, values: tuple[object, ...] | dict[str, object]) -> Iterator[Entry]:
         for row in self._connection.execute(f"select * from ledger {condition}", values):
+            details = json.loads(row["details"])
             yield Entry(
                 **{
                     **dict(row),
@@ -219,7 +226,8 @@ class Ledger:
                         StatusAt(status=step["status"], at=datetime.fromtimestamp(step["at"], UTC))
                         for step in json.loads(row["statuses"])
                     ],
-                    "details": json.loads(row["details"]),
+                    "asked_at": datetime.fromtimestamp(details.pop("asked_at", row["at"]), UTC),
+                    "details": details,
                     "at": datetime.fromtimestamp(row["at"], UTC),
                 }
             )

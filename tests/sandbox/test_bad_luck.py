@@ -1,5 +1,6 @@
 """Faults on the wire, callbacks out of order, and a sandbox that is killed."""
 
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -54,6 +55,27 @@ def test_a_fault_strikes_its_address_as_often_as_asked(
         assert (refused.status_code, refused.json()["code"]) == (status, code)
     assert sandbox.effects(message_id) == []
     assert sandbox.send_sms(phone, message_id).status_code == 201
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_an_error_may_be_told_although_it_took_effect(
+    sandbox: Sandbox, phone: str, message_id: str, status: int
+) -> None:
+    kind = f"status_{status}_after_accept"
+    before = sandbox.client.get("/_sandbox/faults/struck").json().get(kind, 0)
+    fault(sandbox, phone, kind)
+    assert sandbox.send_sms(phone, message_id).status_code == status
+    assert len(sandbox.effects(message_id)) == 1
+    assert sandbox.client.get("/_sandbox/faults/struck").json()[kind] == before + 1
+
+
+def test_a_slow_provider_was_asked_before_it_acted(sandbox: Sandbox, phone: str, message_id: str) -> None:
+    fault(sandbox, phone, "slow", seconds=0.2)
+    sandbox.send_sms(phone, message_id)
+    effect = sandbox.effect(message_id)
+    took = datetime.fromisoformat(effect["at"]) - datetime.fromisoformat(effect["asked_at"])
+    assert took.total_seconds() >= 0.2
+    assert "asked_at" not in effect["details"]
 
 
 def test_a_slow_provider_answers_in_the_end(sandbox: Sandbox, phone: str, message_id: str) -> None:
