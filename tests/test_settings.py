@@ -34,17 +34,31 @@ def deployment(file: Path, says: str = "") -> Deployment:
 @pytest.mark.parametrize(
     ("says", "field", "rule"),
     [
-        ("quiet_hours = {sms = [22, 6]}", "quiet_hours.sms", "must be [from, to] within one day"),
-        ("quiet_hours = {sms = [8, 8]}", "quiet_hours.sms", "must be [from, to] within one day"),
-        ("quiet_hours = {call = [8, 25]}", "quiet_hours.call.1", "less than or equal to 24"),
-        ("quiet_hours = {call = [-1, 21]}", "quiet_hours.call.0", "greater than or equal to 0"),
-        ("quiet_hours = {call = [8]}", "quiet_hours.call.1", "required"),
-        ("quiet_hours = {fax = [8, 21]}", "quiet_hours.fax", "'email', 'sms', 'whatsapp', 'push', 'call' or 'inbox'"),
+        ("[policy]\nquiet_hours = {sms = [22, 6]}", "policy.quiet_hours.sms", "must be [from, to] within one day"),
+        ("[policy]\nquiet_hours = {sms = [8, 8]}", "policy.quiet_hours.sms", "must be [from, to] within one day"),
+        ("[policy]\nquiet_hours = {call = [8, 25]}", "policy.quiet_hours.call.1", "less than or equal to 24"),
+        ("[policy]\nquiet_hours = {call = [-1, 21]}", "policy.quiet_hours.call.0", "greater than or equal to 0"),
+        ("[policy]\nquiet_hours = {call = [8]}", "policy.quiet_hours.call.1", "required"),
+        (
+            "[policy]\nquiet_hours = {fax = [8, 21]}",
+            "policy.quiet_hours.fax",
+            "'email', 'sms', 'whatsapp', 'push', 'call' or 'inbox'",
+        ),
         ('default_time_zone = "Mars/Base"', "default_time_zone", "must be an IANA time zone, such as Europe/Berlin"),
         ('default_time_zone = "../etc/passwd"', "default_time_zone", "must be an IANA time zone"),
         ('default_locale = "English!"', "default_locale", "must be a language tag, such as en or ru-RU"),
         ('default_locale = ""', "default_locale", "must be a language tag"),
         ("quiet_ours = {sms = [8, 21]}", "quiet_ours", "not permitted"),
+        ("[policy]\nquiet_ours = {sms = [8, 21]}", "policy.quiet_ours", "not permitted"),
+        ("[policy.weekdays]\ncall = []", "policy.weekdays", "must have at least one day"),
+        ('[policy.weekdays]\ncall = ["someday"]', "policy.weekdays.call.0", "'mon', 'tue'"),
+        ('[[policy.caps]]\nat_most = 0\nwithin = "P1D"', "policy.caps.0.at_most", "greater than or equal to 1"),
+        ('[[policy.caps]]\nat_most = 1\nwithin = "P0D"', "policy.caps.0.within", "must be longer than nothing"),
+        ('[[policy.caps]]\nat_most = 1\nwithin = "a week"', "policy.caps.0.within", "valid timedelta"),
+        ("[policy]\nholdout = 1.5", "policy.holdout", "less than or equal to 1"),
+        ('[policy.consent]\nsms = "perhaps"', "policy.consent.sms", "'assumed' or 'required'"),
+        ('[policy.blocks.refused]\non = "loan_refused"', "policy.blocks.refused.lasts", "required"),
+        ('[policy.topics.Offers.title]\nen = "Offers"', "policy.topics.Offers", "match pattern"),
     ],
 )
 def test_a_wrong_deployment_is_refused_with_file_field_and_rule(file: Path, says: str, field: str, rule: str) -> None:
@@ -61,14 +75,22 @@ def test_a_file_in_another_encoding_is_refused_by_name(file: Path) -> None:
     assert str(refused.value).startswith(f"{file}: ")
 
 
-@pytest.mark.parametrize("says", ["", "[quiet_hours]"])
+@pytest.mark.parametrize("says", ["", "[policy.quiet_hours]"])
 def test_sms_and_calls_keep_the_legal_hours_unless_others_are_given(file: Path, says: str) -> None:
-    assert deployment(file, says).quiet_hours == {Channel.SMS: (8, 21), Channel.CALL: (8, 21)}
+    assert deployment(file, says).policy.quiet_hours == {Channel.SMS: (8, 21), Channel.CALL: (8, 21)}
 
 
 def test_to_name_one_channel_leaves_the_legal_hours_of_the_others(file: Path) -> None:
-    given = deployment(file, "quiet_hours = {sms = [9, 20], push = [0, 24]}").quiet_hours
+    given = deployment(file, "[policy]\nquiet_hours = {sms = [9, 20], push = [0, 24]}").policy.quiet_hours
     assert given == {Channel.SMS: (9, 20), Channel.CALL: (8, 21), Channel.PUSH: (0, 24)}
+
+
+def test_the_same_rules_have_the_same_version_however_they_are_written(file: Path) -> None:
+    one = deployment(file, '[policy.weekdays]\ncall = ["mon", "tue"]\n[policy.quiet_hours]\nsms = [8, 21]').policy
+    same = deployment(file, '[policy.weekdays]\ncall = ["tue", "mon", "tue"]').policy
+    other = deployment(file, '[policy.weekdays]\ncall = ["tue"]').policy
+    assert one.version == same.version
+    assert one.version != other.version
 
 
 def test_a_zone_and_a_language_are_taken(file: Path) -> None:

@@ -108,7 +108,7 @@ class Person:
         return [
             f"{row['channel']} {row['template'].split('/')[-1]}"
             for row in await self.messages()
-            if row["status"] not in ("skipped", "failed")
+            if row["status"] not in ("waiting", "skipped", "failed")
         ]
 
     async def enrolments(self) -> list[asyncpg.Record]:

@@ -117,7 +117,7 @@ async def test_nothing_is_sent_after_a_goal_the_run_has_not_heard_of_yet(world: 
     assert [(row["status"], row["reason"]) for row in await person.messages()] == [("skipped", "overtaken:goal")]
     await world.dispatch(person)
     assert await person.outcome() == "goal"
-    assert await person.messages() == []
+    assert await person.got() == []
 
 
 async def test_a_goal_without_its_key_ends_all_of_the_customers_runs(world: World) -> None:

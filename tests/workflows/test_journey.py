@@ -198,7 +198,7 @@ async def test_what_would_come_too_late_is_dropped_with_that_reason(world: World
     await person.does("useful_begun", application_id="A-1")
     assert await person.outcome() == "finished"
     (message,) = await person.messages()
-    assert (message["status"], message["reason"]) == ("skipped", "quiet_hours:expires before they end")
+    assert (message["status"], message["reason"]) == ("skipped", "quiet_hours:expires before")
 
 
 async def test_a_text_that_cannot_be_written_fails_that_message_and_names_the_variable(world: World) -> None:
