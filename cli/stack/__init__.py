@@ -5,6 +5,7 @@ Everything comes from wheels and runs as children of the process that entered `E
 
 from cli.stack.errors import AlreadyRunning, PartDied, PortTaken, StackError
 from cli.stack.ports import Ports
+from cli.stack.services import Programs
 from cli.stack.stack import ALL_PARTS, EmbeddedStack, Part
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "PartDied",
     "PortTaken",
     "Ports",
+    "Programs",
     "StackError",
 ]

@@ -104,6 +104,10 @@ class Child(ABC):
     async def is_ready(self) -> bool:
         """Tell whether it does its work now."""
 
+    def add_variables(self, variables: Mapping[str, str]) -> None:
+        """Add variables to its environment, from its next start on."""
+        self._environment = {**self._environment, **variables}
+
     @property
     def pid(self) -> int | None:
         """Return the process id while it runs."""

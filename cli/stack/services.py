@@ -1,7 +1,8 @@
 """Our own processes: the API, the workers, the sandbox."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -51,12 +52,25 @@ class Service(Child):
             return False
 
 
-def api(port: int, environment: Mapping[str, str], log: Path) -> Service:
+@dataclass(frozen=True)
+class Programs:
+    """What runs as the API and as a worker: those that ship, or others with journeys of their own.
+
+    Attributes:
+        api: Factory of the ASGI application, ``module:function``.
+        worker: Arguments for the Python interpreter.
+    """
+
+    api: str = "api.app:create_app"
+    worker: tuple[str, ...] = ("worker.py",)
+
+
+def api(program: str, port: int, environment: Mapping[str, str], log: Path) -> Service:
     """Describe the product's HTTP API on a port."""
     return Service(
         "api",
         [
-            *("-m", "uvicorn", "api.app:create_app", "--factory", "--host", HOST, "--port", str(port)),
+            *("-m", "uvicorn", program, "--factory", "--host", HOST, "--port", str(port)),
             # Its access log would hold links that act for a customer.
             *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"),
         ],
@@ -66,11 +80,13 @@ def api(port: int, environment: Mapping[str, str], log: Path) -> Service:
     )
 
 
-def worker(number: int, metrics_port: int, environment: Mapping[str, str], log: Path) -> Service:
+def worker(
+    program: Sequence[str], number: int, metrics_port: int, environment: Mapping[str, str], log: Path
+) -> Service:
     """Describe one worker process; it drains for up to 30 s when it is stopped."""
     return Service(
         f"worker-{number}",
-        ["worker.py"],
+        list(program),
         readiness=f"http://{HOST}:{metrics_port}/readyz",
         environment={**environment, "JOURNEYS_METRICS_PORT": str(metrics_port)},
         log=log,

@@ -17,6 +17,7 @@ from cli.stack.errors import AlreadyRunning, PartDied, StackError
 from cli.stack.ports import HOST, Ports, choose, free_port
 from cli.stack.postgres import Postgres
 from cli.stack.processes import Child, ProcessList, clean_environment, run_to_end
+from cli.stack.services import Programs
 from cli.stack.temporal import NAMESPACE, Temporal
 
 
@@ -71,6 +72,8 @@ class EmbeddedStack:
         speed: float = 1.0,
         dynamic_config: Mapping[str, str] | None = None,
         environment: Mapping[str, str] | None = None,
+        part_environment: Mapping[str, str] | None = None,
+        programs: Programs = Programs(),  # noqa: B008, it is frozen
     ) -> None:
         """Describe a stack; nothing is touched yet.
 
@@ -84,6 +87,8 @@ class EmbeddedStack:
             speed: Journey seconds per wall second.
             dynamic_config: Settings of the Temporal server by key, values as JSON.
             environment: Further variables for API and workers.
+            part_environment: Further variables for every part; ``{part}`` in a value is its name.
+            programs: What runs as the API and as workers.
         """
         self.data = data.absolute()
         self._parts = frozenset(parts)
@@ -93,6 +98,8 @@ class EmbeddedStack:
         self._speed = speed
         self._dynamic_config = dynamic_config or {}
         self._further_environment = environment or {}
+        self._part_environment = part_environment or {}
+        self._programs = programs
         self._children: dict[str, Child] = {}
         self._processes = ProcessList(self.data / "processes.json")
         self._deaths: asyncio.Queue[PartDied] = asyncio.Queue()
@@ -268,7 +275,7 @@ class EmbeddedStack:
         self.temporal_address = temporal.address
         self.environment = self._product_environment(known)
         sandbox = services.sandbox(ports.sandbox, self._sandbox_environment(known), self.log(Part.SANDBOX))
-        api = services.api(ports.api, self.environment, self.log(Part.API))
+        api = services.api(self._programs.api, ports.api, self.environment, self.log(Part.API))
         described: dict[Part, list[Child]] = {
             Part.POSTGRES: [database],
             Part.TEMPORAL: [temporal],
@@ -279,9 +286,11 @@ class EmbeddedStack:
         self._children = {child.name: child for part in Part if part in self._parts for child in described[part]}
         for child in self._children.values():
             child.on_death = self._deaths.put_nowait
+            child.add_variables({name: value.format(part=child.name) for name, value in self._part_environment.items()})
 
     def _worker(self, number: int) -> Child:
-        return services.worker(number, free_port(), self.environment, self.log(f"{Part.WORKER}-{number}"))
+        log = self.log(f"{Part.WORKER}-{number}")
+        return services.worker(self._programs.worker, number, free_port(), self.environment, log)
 
     def _product_environment(self, known: secrets.Secrets) -> dict[str, str]:
         return {
