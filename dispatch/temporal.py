@@ -1,10 +1,11 @@
-"""The connection to Temporal: its own environment configuration, pydantic payloads."""
+"""The connection to Temporal: its own environment configuration, pydantic payloads, encrypted if there are keys."""
 
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfigProfile
+
+from dispatch.codec import data_converter
 
 
 async def connect(*, lazy: bool = False) -> Client:
@@ -15,10 +16,11 @@ async def connect(*, lazy: bool = False) -> Client:
 
     Raises:
         RuntimeError: Temporal cannot be reached.
+        PayloadKeysWrong: The payload keys cannot be used.
     """
     profile = ClientConfigProfile.load()
     config = profile.to_client_connect_config()
-    return await Client.connect(**config, data_converter=pydantic_data_converter, lazy=lazy)
+    return await Client.connect(**config, data_converter=data_converter(), lazy=lazy)
 
 
 LIVE_WITHIN = timedelta(seconds=2)
