@@ -95,16 +95,6 @@ async def linked(connection: Connection, message: UUID) -> Linked | None:
     return Linked(*row.values()) if row else None
 
 
-async def suppression(connection: Connection, channel: str, recipient: str) -> str | None:
-    """Return why nothing may be sent to a recipient by a channel, if so."""
-    reason: str | None = await connection.fetchval(
-        "select reason from suppressions where channel = $1 and recipient in (lower($2), address_hash($2))",
-        channel,
-        recipient,
-    )
-    return reason
-
-
 async def suppress(connection: Connection, channel: str, recipient: str, reason: str, source: str) -> None:
     """Send nothing to a recipient by a channel any more; the first reason stays."""
     await connection.execute(

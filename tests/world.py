@@ -6,23 +6,25 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 from temporalio.client import Client, WorkflowHandle
-from temporalio.testing import TimeSkipper, TimeSkippingConfig
+from temporalio.testing import ActivityEnvironment, TimeSkipper, TimeSkippingConfig
 
+from activities.deliver import Deliver
 from activities.outcomes import Outcomes
 from api.intake import Accepted, Answer, Terms, accept
 from api.segment import read_call
 from cli.stack import EmbeddedStack
 from dispatch.dispatcher import Dispatcher
 from dispatch.plan import MESSAGE_REPLY, MESSAGE_STATUS
-from domain.messages import Status
+from domain.messages import DeliverRequest, Delivery, Draft, Status
+from policy.configuration import Policy
 from settings import Settings
 from store import customers, events, installation, messages
 from store.customers import Tombstones
@@ -160,6 +162,7 @@ class World:
     pool: Pool
     catalog: Catalog
     dispatcher: Dispatcher
+    deliver: Deliver
     skipper: TimeSkipper
     providers: httpx.AsyncClient
 
@@ -209,6 +212,40 @@ class World:
         stay = (await person.enrolments())[-1]
         bank: str | None = await self.pool.fetchval(self.catalog.journeys["RefusedByBank"].facts["offer"], stay["id"])
         return bank
+
+    async def asks_to_deliver(
+        self,
+        person: Person,
+        draft: Draft,
+        *,
+        policy: Policy,
+        at: datetime,
+        journey: str | None = None,
+        occurrence: int = 1,
+        useful_for: timedelta | None = None,
+    ) -> Delivery:
+        """Ask `deliver`, as a run of the person's would, under a policy, at a moment."""
+        stay = [each for each in await person.enrolments() if journey in (None, each["journey"])][-1]
+        newest = await self.pool.fetchval("select max(id) from events where customer_id = $1", stay["customer_id"])
+        deliver = replace(self.deliver, deployment=self.deliver.deployment.model_copy(update={"policy": policy}))
+        request = DeliverRequest(
+            enrolment=stay["id"],
+            draft=draft,
+            occurrence=occurrence,
+            decided_after=newest,
+            expires_at=at + useful_for if useful_for else None,
+        )
+        environment = ActivityEnvironment()
+        environment.info = replace(environment.info, started_time=at)
+        delivery: Delivery = await environment.run(deliver.deliver, request)
+        return delivery
+
+    async def decisions(self, message: UUID) -> list[tuple[str, str, int]]:
+        """Why a message was held back or dropped: verdict, reason, how often."""
+        rows = await self.pool.fetch(
+            "select verdict, reason, times from decisions where message_id = $1 order by id", message
+        )
+        return [(row["verdict"], row["reason"], row["times"]) for row in rows]
 
     async def dispatch(self, person: Person, *, by: Dispatcher | None = None) -> None:
         """Let the runs hear of what was accepted meanwhile."""
@@ -295,6 +332,11 @@ class World:
         fault = {"provider": provider, "address": address, "kind": "slow", "times": 1, "seconds": seconds}
         (await self.providers.put("/_sandbox/faults", json=fault)).raise_for_status()
 
+    async def limits_rate(self, provider: str, address: str, *, retry_after: int) -> None:
+        """Let a provider refuse the next message to an address, and say how many seconds to wait."""
+        fault = {"provider": provider, "address": address, "kind": "status_429", "retry_after": retry_after}
+        (await self.providers.put("/_sandbox/faults", json=fault)).raise_for_status()
+
     async def report(self, person: Person, channel: str, status: str, *, choice: str | None = None) -> None:
         """Report on the person's newest message of a channel, as a callback would, at the person's present."""
         now = await person.present()
@@ -353,4 +395,4 @@ async def open_world(stack: EmbeddedStack, temporal: Client, configuration: Sett
         # A callback in the middle of a skip would lose against the clock: it comes before the answer.
         (await providers.put("/_sandbox/callbacks", json={"before_answer": True})).raise_for_status()
         skipper = TimeSkipper(temporal, config=TimeSkippingConfig(enabled=False))
-        yield World(stack, configuration, temporal, pool, catalog, dispatcher, skipper, providers)
+        yield World(stack, configuration, temporal, pool, catalog, dispatcher, deliver, skipper, providers)

@@ -20,6 +20,7 @@ from api.context import Context
 from dispatch.plan import Signal, StartRun, plan
 from domain.messages import Channel, DeliverRequest, Draft, Status
 from store import events, messages
+from store.messages import Proposal
 
 PUBLIC = "https://journeys.example.com"
 WRITER = "write-key-write-key-write-key"
@@ -138,13 +139,20 @@ class Scene:
             Channel.PUSH: person.token,
             Channel.INBOX: str(person.customer),
         }.get(channel, person.phone)
-        message, request = uuid4(), self._request(person, channel, awaits)
+        request = self._request(person, channel, awaits)
+        proposal = Proposal(
+            message=uuid4(),
+            customer=person.customer,
+            journey="AbandonedApplication",
+            priority=3,
+            request=request,
+            policy_version=self.context.policy.version,
+            now=datetime.now(UTC),
+        )
         async with self.context.pool.acquire() as connection:
             attempt = await messages.claim(
                 connection,
-                message,
-                person.customer,
-                request,
+                proposal,
                 status=Status.DELIVERED if channel is Channel.INBOX else Status.SENDING,
                 recipient=recipient,
                 locale=locale,
@@ -152,11 +160,10 @@ class Scene:
                 content=CONTENTS[channel],
                 links=links,
                 provider="test",
-                now=datetime.now(UTC),
             )
             if channel is not Channel.INBOX:
-                await messages.settle(connection, message, attempt, status, provider_id=provider_id)
-        return message
+                await messages.settle(connection, proposal.message, attempt, status, provider_id=provider_id)
+        return proposal.message
 
     def _request(self, person: Person, channel: Channel, awaits: Sequence[Status]) -> DeliverRequest:
         draft = Draft(channel=channel, template="abandoned_application/almost_empty")
@@ -172,9 +179,13 @@ class Scene:
         return status
 
     async def suppressed(self, channel: Channel, address: str) -> str | None:
-        """Why `deliver` would not send there, if so."""
-        async with self.context.pool.acquire() as connection:
-            return await messages.suppression(connection, channel, address)
+        """Why nothing is sent there, if so."""
+        reason: str | None = await self.context.pool.fetchval(
+            "select reason from suppressions where channel = $1 and recipient in (lower($2), address_hash($2))",
+            channel,
+            address,
+        )
+        return reason
 
     async def dispatched(self, customer: int) -> list[StartRun | Signal]:
         """What dispatch does next for a customer."""

@@ -192,6 +192,10 @@ def test_transactional_messages_take_up_slots_only_where_it_says_so() -> None:
     assert isinstance(decide(sms_cap(1, DAY, counts_transactional=True), facts(sent=past)), Delay)
 
 
+def test_a_cap_that_was_lowered_waits_until_few_enough_are_left() -> None:
+    assert decide(sms_cap(1, DAY), facts(sent=sent(HOUR, 5 * HOUR))) == Delay("cap:sms 1 in 1 day", NOON + 23 * HOUR)
+
+
 def test_the_cap_that_opens_last_decides() -> None:
     policy = Policy(
         caps=(Cap(channel=Channel.SMS, at_most=1, within=DAY), Cap(channel=Channel.SMS, at_most=2, within=WEEK))

@@ -156,4 +156,28 @@ class Lean(Journey):
             await self.send(inbox(OTHER))
 
 
-STORIES = (Buggy, Twice, Lean, Stubborn, Cascade, Question, Visit, Monthly, Useful)
+class UrgentBegun(Event, name="urgent_begun"):
+    """Starts what is more important than the rest."""
+
+
+@journey(starts_on=UrgentBegun, ends_on=StoryEnded, priority=1)
+class Urgent(Journey):
+    """More important than the rest."""
+
+    async def steps(self) -> None:
+        await self.wait(DAY)
+
+
+class ModestBegun(Event, name="modest_begun"):
+    """Starts what gives way."""
+
+
+@journey(starts_on=ModestBegun, ends_on=StoryEnded, gives_way=True)
+class Modest(Journey):
+    """Rather says nothing than wait for a slot."""
+
+    async def steps(self) -> None:
+        await self.wait(DAY)
+
+
+STORIES = (Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question, Visit, Monthly, Useful)
