@@ -118,7 +118,8 @@ class Dispatcher:
                 if each.parked:
                     await events.park(connection, each.event.id, each.parked)
                     PARKED.inc()
-                    log.warning("event parked", number=each.event.id, name=each.event.name, reason=each.parked)
+                    # The reason is kept with it; a declaration's own rule may have quoted a value.
+                    log.warning("event parked", number=each.event.id)
                 else:
                     done.append(each)
         finally:

@@ -22,6 +22,7 @@ from domain.events import Event, FormProgressEvent
 from store import customers, enrolments, events
 from store.database import Connection
 from store.enrolments import Stay
+from store.erasure import ERASED
 from store.events import KeptEvent
 from workflows.catalog import Catalog
 from workflows.declaration import Declaration, Role, Rule
@@ -168,9 +169,15 @@ class _Planner:
     def _depart(self, plan: Plan) -> None:
         for stay in self.stays:
             if stay.outcome is not None and stay.outcome_event == plan.event.id:
-                departure = Departure(sequence=plan.event.id, outcome=Outcome(stay.outcome), event=plan.event.name)
+                departure = Departure(
+                    sequence=plan.event.id, outcome=Outcome(stay.outcome), event=self._known_name(plan.event)
+                )
                 plan.actions.append(Signal(stay.workflow_id, "depart", departure))
                 plan.notes.append(f"{stay.outcome} of {stay.workflow_id}")
+
+    def _known_name(self, event: KeptEvent) -> str:
+        """Return an event's name, unless only its sender knows it: any call may show that two customers are one."""
+        return event.name if event.name == ERASED or event.name in self.catalog.roles else event.type
 
     def _tell(self, plan: Plan, declaration: Declaration, role: Role, fields: Event) -> None:
         key = declaration.key_of(plan.event.properties)

@@ -1,5 +1,6 @@
 """The Liquid our texts are written in: strict, bounded, and careful with values."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, TextIO
 
@@ -121,7 +122,7 @@ def variables(template: BoundTemplate) -> set[str]:
     return {str(use) for uses in template.analyze().globals.values() for use in uses}
 
 
-def write(template: BoundTemplate, variables: Mapping[str, Any]) -> str:
+def write(template: BoundTemplate, values: Mapping[str, Any]) -> str:
     """Return the text with placeholders for the values, see `templates.values`.
 
     Raises:
@@ -129,9 +130,11 @@ def write(template: BoundTemplate, variables: Mapping[str, Any]) -> str:
         Broken: It cannot be rendered; the rule is the error's name only, as errors quote values.
     """
     try:
-        return template.render(**variables).strip()
+        return template.render(**values).strip()
     except UndefinedError as error:
-        raise Missing(str(error.message).removesuffix(" is undefined").strip("'")) from None
+        name = str(error.message).removesuffix(" is undefined").strip("'")
+        # A part worked out from another variable is a value, and no name the author wrote.
+        raise Missing(name if name in variables(template) else re.split(r"[.\[]", name)[0]) from None
     except Missing:
         raise
     except Exception as error:

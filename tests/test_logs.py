@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 PROGRAM = """
-import logging, structlog, logs
+import logging, structlog, uvicorn, logs
+uvicorn.Config("api.app:create_app")
 logs.configure()
 log = structlog.get_logger()
 log.info("working", journeys=["A"])
@@ -18,6 +19,8 @@ try:
 except ValueError:
     log.exception("failed")
     logging.getLogger("library").exception("library failed")
+    logging.getLogger("uvicorn.error").exception("server failed")
+logging.getLogger("uvicorn.access").warning('"GET /v1/customers/ada@example.com" 200')
 logging.getLogger("library").info("to ada@example.com")
 """
 
@@ -27,8 +30,9 @@ def test_lines_are_json_and_hold_no_values() -> None:
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1]
     )
     assert "ada@example.com" not in done.stderr
-    working, failed, library = map(json.loads, done.stderr.splitlines())
+    assert done.stdout == ""
+    working, failed, library, server = map(json.loads, done.stderr.splitlines())
     assert (working["event"], working["level"], working["journeys"]) == ("working", "info", ["A"])
-    assert failed["error"] == library["error"] == "ValueError"
+    assert failed["error"] == library["error"] == server["error"] == "ValueError"
     assert failed["trace"][-1].endswith(" read")
     assert library["logger"] == "library"

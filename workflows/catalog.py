@@ -6,7 +6,7 @@ from typing import Any
 
 from domain.events import Event
 from domain.messages import DEFAULT_TOPIC
-from workflows.declaration import Declaration, DeclarationError, Role, Rule
+from workflows.declaration import Declaration, DeclarationError, Role, Rule, source_of
 from workflows.journey import Journey, declaration_of
 
 
@@ -42,8 +42,9 @@ class Catalog:
 
         Raises:
             DeclarationError: Two journeys share a name, two declarations give one event different
-                fields, a parameter is unknown or out of its range, a journey writes about no topic of
-                the policy, or the policy names a journey that is not enabled.
+                fields, an event has a field that could hold something personal, a parameter is
+                unknown or out of its range, a journey writes about no topic of the policy, or the
+                policy names a journey that is not enabled.
         """
         journeys: dict[str, Declaration] = {}
         events: dict[str, tuple[type[Event], str]] = {}
@@ -65,6 +66,12 @@ class Catalog:
                     raise DeclarationError(
                         f"{declaration.source}: event {name} is declared by {event.__qualname__}, "
                         f"but {where} declares it by {known.__qualname__}"
+                    )
+                if free := event.free_fields():
+                    raise DeclarationError(
+                        f"{source_of(event)}: {event.__name__} declares {', '.join(free)}, which could hold something "
+                        "personal, and what is declared is kept by Temporal; declare numbers, dates, enumerations, "
+                        "or domain.events.Code, or leave it to texts and rules, which see everything"
                     )
         if given:
             raise DeclarationError(f"parameters given for journeys that are not enabled: {', '.join(sorted(given))}")

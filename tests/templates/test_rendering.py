@@ -39,15 +39,15 @@ def test_a_letter(write: Write) -> None:
     go_on, bank = track(APPLICATION), track("https://bank.example/")
     assert letter.subject == "Hello, Anna"
     page = Page(letter.html)
-    assert page.links == [go_on, bank, go_on, FOOTER.unsubscribe_url]
+    assert page.links == [go_on, bank, go_on, FOOTER.unsubscribe_url, FOOTER.preferences_url]
     assert "<strong>Anna</strong>" in letter.html
     assert "{" not in page.words.partition("</style>")[2]
     assert letter.text == (
         f"Title\n\nDear Anna, look here <{go_on}> or at {bank}.\n\nGo on: {go_on}\n\n"
         "- one\n- two\n\n3. three\n4. four\n\nBye\n\n—\n"
         "Cars, 1 Main Street, Springfield\n\n"
-        "You get this letter because you agreed to hear from us. "
-        f"Unsubscribe in one click <{FOOTER.unsubscribe_url}>."
+        "You get this letter as a customer of ours. "
+        f"Unsubscribe in one click <{FOOTER.unsubscribe_url}> or choose what you hear about <{FOOTER.preferences_url}>."
     )
 
 
@@ -153,12 +153,15 @@ def test_a_value_that_is_not_there_is_an_error_that_names_it(
         ("{{ offer.bank }}", "offer.bank"),
         ("{% for car in event.cars %}{{ car }}{% endfor %}", "event.cars"),
         ("{{ site }}", "site"),
+        # What another variable holds is a value, and no name.
+        ("{% for car in event[event.owner] %}{{ car }}{% endfor %}", "event"),
+        ("{% assign car = event[event.owner] | upcase %}{{ car }}", "event"),
     ],
 )
 def test_whole_variables_may_be_missing(source: str, name: str, write: Write) -> None:
     text = write("sms", "Text " + source).find("test/text", Channel.SMS, "en")
     with pytest.raises(MissingVariable) as caught:
-        render(text, {"event": {}, "offer": None})
+        render(text, {"event": {"owner": "Anna"}, "offer": None})
     assert caught.value.name == name
 
 
