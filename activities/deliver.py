@@ -359,6 +359,7 @@ class Deliver:
         return Footer(
             postal_address=self.deployment.postal_address,
             unsubscribe_url=self.links.unsubscribe(message),
+            preferences_url=self.links.preferences(message),
         )
 
 

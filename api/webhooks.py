@@ -22,8 +22,9 @@ from api.progress import Report, move
 from api.signatures import Form, Signed, raw_body
 from channels.twilio import failure
 from domain.messages import Channel, Status
-from store import callbacks, customers, messages
+from store import callbacks, consents, messages
 from store.callbacks import Subject
+from store.consents import ALL, Wish
 from store.database import Connection
 
 log = structlog.get_logger()
@@ -45,7 +46,7 @@ STOP = {"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "стоп", "
 """Twilio's opt-out words (twilio.com/docs/messaging/tutorials/advanced-opt-out), and the Russian ones."""
 START = {"start", "unstop"}
 YES = "yes"
-"""Opts in as START does, unless it answers a question of ours."""
+"""Undoes a STOP as START does, unless it answers a question of ours."""
 
 _TWILIO = {
     "accepted": Status.ACCEPTED,
@@ -69,14 +70,18 @@ _SENDGRID = {
     "click": Status.CLICKED,
 }
 
-_SUPPRESSING = {"spamreport": "complained", "unsubscribe": "unsubscribed", "group_unsubscribe": "unsubscribed"}
+_WISHES = {"unsubscribe": False, "group_unsubscribe": False, "group_resubscribe": True}
+"""What somebody did in their mail program or on a page of SendGrid's, and whether it gives consent."""
+
 _DROPPED = {
     "Bounced Address": "dead",
     "Invalid": "dead",
     "Spam Reporting Address": "complained",
-    "Unsubscribed Address": "unsubscribed",
 }
 """SendGrid's reasons for not even trying, and what each says of the address."""
+
+_UNSUBSCRIBED = "Unsubscribed Address"
+"""Another one: SendGrid keeps an unsubscribe that is not ours."""
 
 _CALL = {
     "answered": Status.READ,
@@ -174,6 +179,8 @@ async def twilio_status(
     message, callback_id = _uuid(mid), f"{sid}:{status}"
     _, number = _number(_value(form, "To"))
     async with ctx.pool.acquire() as connection, connection.transaction():
+        if failed:
+            await consents.lock(connection, message=message)
         about = await callbacks.subject(connection, message, TEXTING)
         new = await _is_new(connection, "twilio", callback_id, _body(form), message, about, address=number)
         if not new or about is None or status not in _TWILIO:
@@ -181,9 +188,18 @@ async def twilio_status(
         reason = failed.code if failed else None
         report = Report("twilio", callback_id, datetime.now(UTC), provider_id=sid, reason=reason)
         await move(connection, about.message, _TWILIO[status], report)
-        if failed and about.recipient and (failed.recipient_is_dead or failed.opted_out):
-            suppression = "opted_out" if failed.opted_out else "dead"
-            await messages.suppress(connection, about.channel, about.recipient, suppression, f"twilio:{reason}")
+        source = f"twilio:{reason}"
+        if failed and failed.opted_out and about.recipient:
+            await consents.opted_out(
+                connection,
+                customer=about.customer,
+                channel=about.channel,
+                address=about.recipient,
+                source=source,
+                proof={"sid": sid},
+            )
+        elif failed and failed.recipient_is_dead and about.recipient:
+            await messages.suppress(connection, about.channel, about.recipient, "dead", source)
 
 
 @router.post(
@@ -197,7 +213,8 @@ async def twilio_status(
 async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response:
     """Take what a customer wrote: an answer to a message of ours, STOP, or START.
 
-    Signed by Twilio: `X-Twilio-Signature`.
+    STOP ends everything to that number by that channel and withdraws consent; START undoes both. Twilio's
+    `OptOutType` (Advanced Opt-Out) is believed where it is sent. Signed by Twilio: `X-Twilio-Signature`.
     """
     form = signed.twilio(request, await raw_body(request, SMALL))
     sid, (channel, number) = _field(form, "MessageSid"), _number(_field(form, "From"))
@@ -206,19 +223,44 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
         message = await callbacks.answered(
             connection, channel, number, _value(form, "OriginalRepliedMessageSid") or None
         )
+        await consents.lock(connection, message=message, address=number)
         about = await callbacks.subject(connection, message, TEXTING)
-        if about is None:
-            await customers.lock_reached_at(connection, number)
         if await _is_new(connection, "twilio", sid, _body(form), message, about, address=number):
-            if word in STOP:
-                await messages.suppress(connection, channel, number, "opted_out", "twilio:inbound")
-            elif word in START or (word == YES and not (about and about.asks)):
-                await messages.lift_suppression(connection, channel, number, "opted_out")
-            elif about:
+            suppression = (await consents.suppressed(connection, {channel: number})).get(channel)
+            keyword = _keyword(
+                _value(form, "OptOutType"),
+                word,
+                stopped=suppression is not None and suppression.reason == "opted_out",
+                asked=about is not None and about.asks,
+            )
+            if keyword in _OPTS:
+                await _OPTS[keyword](
+                    connection,
+                    customer=about.customer if about else None,
+                    channel=channel,
+                    address=number,
+                    source=f"twilio:{keyword.lower()}",
+                    proof={"sid": sid},
+                )
+            elif about and keyword is None:
                 choice = _value(form, "ButtonPayload") or _chosen(about, word)
                 report = Report("twilio", sid, datetime.now(UTC), choice=choice)
                 await move(connection, about.message, Status.REPLIED, report)
     return Response(NO_ANSWER, media_type="text/xml")
+
+
+_OPTS = {"STOP": consents.opted_out, "START": consents.opted_in}
+
+
+def _keyword(opt_out_type: str, word: str, *, stopped: bool, asked: bool) -> str | None:
+    """Return STOP, START or HELP, if a text is one of them and no answer; HELP is answered by Twilio."""
+    if word == YES and asked:
+        return None
+    if opt_out_type.upper() in ("STOP", "START", "HELP"):
+        return opt_out_type.upper()
+    if word in STOP:
+        return "STOP"
+    return "START" if word in START or (word == YES and stopped) else None
 
 
 @router.post(
@@ -267,13 +309,15 @@ async def sendgrid(request: Request, ctx: Ctx, signed: Signed) -> None:
 async def _email_event(connection: Connection, event: _EmailEvent, raw: object) -> None:
     message = _uuid(event.message_id)
     callback_id = event.sg_event_id or _derived_id(raw)
+    reason, suppression, given = _email_meaning(event)
+    if suppression or given is not None:
+        await consents.lock(connection, message=message, address=event.email)
     about = await callbacks.subject(connection, message, (Channel.EMAIL,))
     address = about.recipient if about else event.email
-    if about is None and address:
-        await customers.lock_reached_at(connection, address)
+    if about is None:
+        await consents.lock(connection, address=address)
     if not await _is_new(connection, "sendgrid", callback_id, raw, message, about, address=address):
         return
-    reason, suppression = _email_failure(event)
     # What a mail program fetches ahead of the reader nobody has read yet.
     opened_by_machine = event.event == "open" and event.sg_machine_open is True
     if about and event.event in _SENDGRID and not opened_by_machine:
@@ -282,22 +326,31 @@ async def _email_event(connection: Connection, event: _EmailEvent, raw: object) 
         await move(connection, about.message, _SENDGRID[event.event], report)
     elif about and event.event == "deferred":
         await messages.explain(connection, about.message, _code("deferred", str(event.response)[:3]))
+    source = f"sendgrid:{event.event}"
     if suppression and address:
-        await messages.suppress(connection, Channel.EMAIL, address, suppression, f"sendgrid:{event.event}")
+        await messages.suppress(connection, Channel.EMAIL, address, suppression, source)
+    if given is not None and address:
+        at = min(datetime.fromtimestamp(event.timestamp, UTC), datetime.now(UTC))
+        wish = Wish(Channel.EMAIL, ALL, given=given, source=source, proof={"sg_event_id": callback_id}, at=at)
+        await consents.record(connection, wish, customer=about.customer if about else None, address=address)
 
 
-def _email_failure(event: _EmailEvent) -> tuple[str | None, str | None]:
-    """Return why an email did not arrive, as a code, and why its address is to be used no more."""
+def _email_meaning(event: _EmailEvent) -> tuple[str | None, str | None, bool | None]:
+    """Return why an email did not arrive, as a code; why its address is to be used no more; a wish of its reader."""
     match event.event:
         case "bounce" if event.type == "blocked":
             # Refused this time: a full mailbox, a block list. The address may be good.
-            return _code("blocked", event.status), None
+            return _code("blocked", event.status), None, None
         case "bounce":
-            return _code("bounce", event.status), "dead"
+            return _code("bounce", event.status), "dead", None
+        case "dropped" if event.reason == _UNSUBSCRIBED:
+            return "dropped:unsubscribed", None, False
         case "dropped":
             suppression = _DROPPED.get(str(event.reason))
-            return f"dropped:{suppression}" if suppression else "dropped", suppression
-    return None, _SUPPRESSING.get(event.event)
+            return f"dropped:{suppression}" if suppression else "dropped", suppression, None
+        case "spamreport":
+            return None, "complained", False
+    return None, None, _WISHES.get(event.event)
 
 
 @router.post(
@@ -319,6 +372,8 @@ async def call_centre(request: Request, ctx: Ctx, signed: Signed) -> None:
     raw = _parsed(body)
     call = _valid(_CallResult, raw)
     async with ctx.pool.acquire() as connection, connection.transaction():
+        if call.result == "wrong_number":
+            await consents.lock(connection, message=call.id)
         about = await callbacks.subject(connection, call.id, (Channel.CALL,))
         if await _is_new(connection, "call_centre", callback_id, raw, call.id, about) and about:
             status = _CALL[call.result]

@@ -1,16 +1,20 @@
-"""Signed addresses in messages: tracked links and one-click unsubscribing."""
+"""Signed addresses in messages: tracked links, one-click unsubscribing, the page of preferences and its form."""
 
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from uuid import UUID
 
 MAC_BYTES = 12
 
+FORM_LASTS = timedelta(hours=2)
+"""Wall time a page may lie open before its form is refused: what it showed may not be so any more."""
+
 
 class BadToken(Exception):
-    """The token was not made by us, or was changed."""
+    """The token was not made by us, was changed, or is too old."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,7 @@ class Links:
 
     A token holds a message's number and a link's place, nothing personal, and no address: the
     redirect goes only where the message itself pointed, so it cannot be turned to another site.
+    A token made for one purpose is none for another.
     """
 
     base: str
@@ -32,6 +37,14 @@ class Links:
         """Return the address at which the reader of a message unsubscribes (RFC 8058)."""
         return f"{self.base}/u/{self._token(b'u', message.bytes)}"
 
+    def preferences(self, message: UUID) -> str:
+        """Return the address of the page on which the reader of a message chooses what to hear of."""
+        return f"{self.base}/p/{self._token(b'p', message.bytes)}"
+
+    def form(self, message: UUID, now: datetime) -> str:
+        """Return what the form of that page carries: proof that the page was asked for, and when (wall time)."""
+        return self._token(b"f", message.bytes + int(now.timestamp()).to_bytes(8, "big"))
+
     def read_tracked(self, token: str) -> tuple[UUID, int]:
         """Return message and place. Raises `BadToken`."""
         payload = self._payload(b"r", token, 18)
@@ -40,6 +53,17 @@ class Links:
     def read_unsubscribe(self, token: str) -> UUID:
         """Return the message. Raises `BadToken`."""
         return UUID(bytes=self._payload(b"u", token, 16))
+
+    def read_preferences(self, token: str) -> UUID:
+        """Return the message. Raises `BadToken`."""
+        return UUID(bytes=self._payload(b"p", token, 16))
+
+    def check_form(self, token: str, message: UUID, now: datetime) -> None:
+        """Accept a form of a message's page for `FORM_LASTS`. Raises `BadToken`."""
+        payload = self._payload(b"f", token, 24)
+        asked_at = datetime.fromtimestamp(int.from_bytes(payload[16:], "big"), UTC)
+        if payload[:16] != message.bytes or now - asked_at > FORM_LASTS:
+            raise BadToken
 
     def _mac(self, kind: bytes, payload: bytes) -> bytes:
         return hmac.digest(self.secret, b"link:" + kind + payload, sha256)[:MAC_BYTES]

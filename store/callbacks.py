@@ -24,6 +24,7 @@ class Subject:
     """
 
     message: UUID
+    customer: int
     channel: Channel
     recipient: str | None
     content: dict[str, Any] | None
@@ -49,15 +50,16 @@ async def subject(connection: Connection, message: UUID | None, channels: Collec
         # Merged while we waited for the lock: the message belongs to somebody else by now.
     row = await connection.fetchrow(
         """
-        select m.id, m.channel, m.recipient, m.content, $2 = any(m.awaits) and m.replied_at is null as asks,
-               c.erased_at is not null as erased
+        select m.id, m.customer_id, m.channel, m.recipient, m.content,
+               $2 = any(m.awaits) and m.replied_at is null as asks, c.erased_at is not null as erased
         from messages m join customers c on c.id = m.customer_id where m.id = $1
         """,
         message,
         Status.REPLIED,
     )
     assert row is not None
-    return Subject(row["id"], Channel(row["channel"]), row["recipient"], row["content"], row["asks"], row["erased"])
+    id, customer, channel, *others = row.values()
+    return Subject(id, customer, Channel(channel), *others)
 
 
 async def keep(

@@ -111,13 +111,6 @@ async def hold_dispatch(connection: Connection, customers: Iterable[int]) -> Non
     )
 
 
-async def lock_reached_at(connection: Connection, address: str) -> None:
-    """Lock everybody who is reached at an email address or a phone number."""
-    await connection.execute(
-        "select from customers where lower(email) = lower($1) or phone = $1 order by id for update", address
-    )
-
-
 async def describe(connection: Connection, customer: int, profile: Profile, at: datetime) -> None:
     """Keep what an identify call says; one that is older than the newest only fills gaps."""
     gone = [name for name, value in profile.traits.items() if value is None]
@@ -189,7 +182,7 @@ async def merge(connection: Connection, loser: int, winner: int) -> list[int]:
         loser,
         winner,
     )
-    for table in ("identities", "devices", "enrolments", "messages", "blocks", "dialogues"):
+    for table in ("identities", "devices", "enrolments", "messages", "blocks", "dialogues", "consents"):
         await connection.execute(f"update {table} set customer_id = $2 where customer_id = $1", loser, winner)
     await renumber(
         connection,

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from domain.enrolments import Outcome
-from store import events
+from domain.events import CUSTOMER_ERASED
+from store import consents, events
 from store.customers import Identity, Tombstones
 from store.database import Connection
 from store.events import NewEvent
 
-ERASED = "customer_erased"
+ERASED = CUSTOMER_ERASED
 """Name of the event that ends the stays of an erased customer."""
 
 
@@ -35,6 +36,7 @@ async def erase(connection: Connection, customer: int, tombstones: Tombstones, s
     await _forget_rejected(connection, [value for _, value in identities])
     await _forget_rows(connection, customer)
     await _hide_suppressions(connection, addresses)
+    await consents.hide(connection, customer, addresses)
 
 
 async def _addresses(connection: Connection, customer: int) -> list[str]:

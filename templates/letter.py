@@ -12,9 +12,9 @@ from markdown_it.token import Token
 
 from domain.messages import EmailContent
 from templates.language import parse, write
-from templates.values import as_address, as_html, as_words, clean, hold
+from templates.values import SiteAddress, as_address, as_html, as_words, clean, hold
 
-FOOTER_ROOTS = frozenset({"company", "postal_address", "unsubscribe_url"})
+FOOTER_ROOTS = frozenset({"company", "postal_address", "unsubscribe_url", "preferences_url"})
 
 Link = Callable[[str], str]
 """Turns the raw destination of a link, placeholders and all, into the address to be written."""
@@ -27,10 +27,12 @@ class Footer:
     Attributes:
         postal_address: The sender's.
         unsubscribe_url: The customer's own link; it is not tracked.
+        preferences_url: To the page on which they choose what to hear of; nor is this one.
     """
 
     postal_address: str
     unsubscribe_url: str
+    preferences_url: str
 
 
 class _Markdown(MarkdownIt):
@@ -107,7 +109,8 @@ class Letterhead:
         values: dict[str, Any] = {
             "company": company,
             "postal_address": clean(footer.postal_address),
-            "unsubscribe_url": footer.unsubscribe_url,
+            "unsubscribe_url": SiteAddress(footer.unsubscribe_url),
+            "preferences_url": SiteAddress(footer.preferences_url),
         }
         return write(self.footers[locale], values)
 

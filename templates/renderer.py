@@ -165,10 +165,12 @@ class _Rendering:
         self._text = text
         self._track = track
         self._tracked: dict[str, str] = {}
+        self._site: SiteAddress | None = None
         self._values = {name: clean(value) for name, value in values.items()}
         site = self._values.get("site")
         if site is not None:
-            self._values["site"] = SiteAddress(as_address(str(site)).rstrip("/"))
+            self._site = SiteAddress(as_address(str(site)).rstrip("/"))
+            self._values["site"] = self._site
 
     def content(self, footer: Footer | None) -> Content:
         channel = self._text.channel
@@ -229,7 +231,7 @@ class _Rendering:
         return one_line(" ".join(names)) or None
 
     def _link(self, raw: str) -> str:
-        address = as_address(raw)
+        address = as_address(raw, self._site)
         if address not in self._tracked:
             self._tracked[address] = self._track(address)
         return self._tracked[address]

@@ -22,13 +22,19 @@ DOMAIN_DOT = re.compile(r"(?<=\w)[.\u3002\uff0e\uff61](?=[^\W\d_])")
 URL_CHARACTERS = "!#$%&'()*+,-./:;=?@[]_~"
 """What may stand in an address as it is (RFC 3986, 2.2 and 2.3, and the percent sign)."""
 
+HOST = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+"""A host and nothing that browsers read in more than one way: no user name, backslash, blank or escape."""
+
+BEFORE_PATH = re.compile(r"([^:/?#]*:)?/*[^/?#]*")
+"""Scheme and host of an address."""
+
 
 class NotAnAddress(ValueError):
-    """A link leads to something that is not an http(s) address. The words hold no value."""
+    """A link leads to something that is not an http(s) address, or to a foreign one. The words hold no value."""
 
 
 class SiteAddress(str):
-    """The client's site: from the installation's settings, so addresses may begin with it."""
+    """The client's site, or an address of ours: from the installation's settings, so addresses may begin with it."""
 
 
 def clean(value: object) -> object:
@@ -64,23 +70,42 @@ def as_html(markup: str) -> str:
     return _fill(markup, lambda value: html.escape(_unlinkable(value)))
 
 
-def as_address(raw: str) -> str:
+def as_address(raw: str, site: str | None = None) -> str:
     """Put the values into an http(s) address: one is a whole address, or one escaped part of it.
 
+    Which host it is, the author says or the client's site: a value may choose among the site's own
+    hosts only. Else whoever fills in a form could make a link of ours lead to them.
+
+    Args:
+        site: Address of the client's site, if it is known; its subdomains are the client's too.
+
     Raises:
-        NotAnAddress: It is not http(s), or has no ASCII host.
+        NotAnAddress: It is not http(s), has no plain ASCII host, or a value chose a foreign host.
     """
     whole = HELD.match(raw)
     start, rest = (_held(whole), raw[whole.end() :]) if whole else ("", raw)
-    address = start + _fill(rest, lambda value: quote(value, safe=""))
+    address = quote(start + _fill(rest, lambda value: quote(value, safe="")), safe=URL_CHARACTERS)
+    scheme, host = _parts(address)
+    if scheme not in ("http", "https") or not HOST.fullmatch(host):
+        raise NotAnAddress("a link must be an http(s) address")
+    before_path = BEFORE_PATH.match(raw)
+    if before_path and HELD.search(before_path[0]) and not _is_of(site, host):
+        raise NotAnAddress("a link whose host is a variable must lead to the site")
+    return address
+
+
+def _is_of(site: str | None, host: str) -> bool:
+    """Whether a host is the site's, or a part of it."""
+    return site is not None and f".{host}".lower().endswith(f".{_parts(site)[1]}".lower())
+
+
+def _parts(address: str) -> tuple[str, str]:
+    """Return scheme and host, with the port; nothing where there are none."""
     try:
         parts = urlsplit(address)
-        usable = parts.scheme in ("http", "https") and parts.hostname and parts.netloc.isascii()
     except ValueError:
-        usable = False
-    if not usable:
-        raise NotAnAddress("a link must be an http(s) address")
-    return quote(address, safe=URL_CHARACTERS)
+        return "", ""
+    return parts.scheme, parts.netloc
 
 
 def _unlinkable(value: str) -> str:

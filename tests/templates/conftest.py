@@ -11,7 +11,11 @@ from templates import TEXTS
 from templates.renderer import Footer, Text, Texts
 
 TRACKED = "https://go.cars.example/r/"
-FOOTER = Footer(postal_address="1 Main Street, Springfield", unsubscribe_url="https://j.example/u/token-1")
+FOOTER = Footer(
+    postal_address="1 Main Street, Springfield",
+    unsubscribe_url="https://j.example/u/token-1",
+    preferences_url="https://j.example/p/token-1",
+)
 
 Write = Callable[..., Texts]
 

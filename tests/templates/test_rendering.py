@@ -202,6 +202,22 @@ def test_a_text_that_cannot_be_rendered_says_where_but_not_with_which_values(
         "https://",
         "http://[",
         "app-1",
+        "JavaScript:alert(1)//https://cars.example",
+        " javascript:alert(1)",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "https:evil.example",
+        "https:/evil.example",
+        "https:///evil.example",
+        "https:\\\\evil.example",
+        "https://evil.example\\@cars.example/",
+        "https://cars.example@evil.example/",
+        "https://cars.example:secret@evil.example/",
+        "https://cars.example%40evil.example/",
+        "https://cars.example%2F@evil.example",
+        "https://cars.example%00.evil.example",
+        "https://еvil.example/",
+        "https://cars.example。evil.example/",
     ],
 )
 @pytest.mark.parametrize("whole", [True, False])
@@ -210,6 +226,46 @@ def test_a_link_leads_to_the_web_and_nowhere_else(address: str, whole: bool, wri
     text = write("email", f"---\nsubject: Hi\n---\n[x](<{destination}>)").find("test/text", Channel.EMAIL, "en")
     with pytest.raises(RenderError, match="a link must be an http"):
         render(text, values(event={"address": address}))
+
+
+@pytest.mark.parametrize(
+    ("link", "value"),
+    [
+        ("{{ event.car }}", "https://evil.example/bmw"),
+        ("{{ event.car }}", "https://cars.example.evil.example/bmw"),
+        ("{{ event.car }}", "https://evilcars.example/bmw"),
+        ("{{ event.car }}", "https://cars.example:8443/bmw"),
+        ("{{ event.car }}", "https://evil.example?https://cars.example/"),
+        ("{{ event.car }}", "https://evil.example#.cars.example"),
+        ("https://{{ event.car }}/", "evil.example"),
+        ("https://{{ event.car }}.example/", "evil"),
+        ("{{ site }}{{ event.car }}", ".evil.example"),
+        ("{{ site }}.{{ event.car }}", "evil.example"),
+        ("https:{{ event.car }}", "//evil.example"),
+    ],
+)
+@pytest.mark.parametrize("channel", ["push", "email"])
+def test_no_value_chooses_a_foreign_host(link: str, value: str, channel: str, write: Write) -> None:
+    sources = {"push": f"---\ntitle: Hi\nlink: {link}\n---\nText", "email": f"---\nsubject: Hi\n---\n[x](<{link}>)"}
+    text = write(channel, sources[channel]).find("test/text", Channel(channel), "en")
+    with pytest.raises(RenderError, match="a link ") as caught:
+        render(text, values(event={"car": value}))
+    assert "evil" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["evil.example", "@evil.example", "//evil.example", "\\\\evil.example", "..%2f..%2f"])
+def test_a_value_stays_within_the_part_of_the_address_it_stands_in(value: str, write: Write) -> None:
+    text = write("push", "---\ntitle: Hi\nlink: {{ site }}/cars/{{ event.car }}\n---\nText")
+    push = text.find("test/text", Channel.PUSH, "en").render(values(event={"car": value}), track=str, footer=None)
+    prefix, part = "https://cars.example/cars/", str(push.link)  # type: ignore[union-attr]
+    assert part.startswith(prefix)
+    assert not set(part.removeprefix(prefix)) & set("/\\@:?#\r\n")
+
+
+def test_a_value_may_lead_to_a_part_of_the_site(write: Write) -> None:
+    text = write("push", "---\ntitle: Hi\nlink: {{ event.car }}\n---\nText").find("test/text", Channel.PUSH, "en")
+    push = text.render(values(event={"car": "https://used.Cars.example/bmw"}), track=str, footer=None)
+    assert push.link == "https://used.Cars.example/bmw"  # type: ignore[union-attr]
 
 
 def test_a_link_may_be_a_whole_value_where_the_author_says_so(write: Write) -> None:

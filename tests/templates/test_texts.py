@@ -86,6 +86,7 @@ def test_a_marketing_letter_can_be_left_and_says_who_writes(locale: str, texts: 
             for part in (letter.html, letter.text):
                 assert "1 Main Street, Springfield" in part
                 assert "https://j.example/u/token-1" in part
+                assert "https://j.example/p/token-1" in part
 
 
 @pytest.mark.parametrize("channel", ["email", "inbox", "push", "call"])
