@@ -102,7 +102,7 @@ async def test_a_dialogue_is_opened_seen_and_closed(scene: Scene) -> None:
     email = {"journey": "AbandonedApplication", "channel": "email"}
     assert (await scene.get(path)).status_code == 204
     opened = await scene.as_operator("PUT", path)
-    assert opened.json()["source"] == "operator:operator"
+    assert opened.json()["source"] == "operator:operate"
     assert (await scene.as_operator("PUT", path)).json()["id"] == opened.json()["id"]
     assert (await decision(scene, person, **email))["reason"] == "dialogue"
     assert (await scene.as_operator("DELETE", path)).status_code == 204

@@ -122,20 +122,28 @@ async def test_a_journey_declared_so_gives_way_for_good(world: World) -> None:
     assert (given_way.verdict, given_way.reason) == (Verdict.SKIPPED, "cap:sms 1 in 1 day")
 
 
-@pytest.mark.parametrize("why", ["its stay is over", "it never comes"])
-async def test_a_slot_is_not_kept_for_whom_does_not_come(world: World, why: str) -> None:
+@pytest.mark.parametrize(
+    ("why", "late"),
+    [
+        ("outcome = 'stopped'", timedelta(0)),
+        ("restart_event_id = (select max(id) from events)", timedelta(0)),
+        ("", 20 * MINUTE),
+    ],
+    ids=["its stay is over", "its steps began again", "it never comes"],
+)
+async def test_a_slot_is_not_kept_for_whom_does_not_come(world: World, why: str, late: timedelta) -> None:
     person, now = await world.person(), datetime.now(UTC)
     await race(world, person, now, lesser="AbandonedApplication")
-    if why == "its stay is over":
+    await person.does("page_seen")
+    if why:
         await world.pool.execute(
-            """
-            update enrolments set outcome = 'stopped' where journey = 'Urgent'
+            f"""
+            update enrolments set {why} where journey = 'Urgent'
               and customer_id = (select customer_id from identities where value = $1)
             """,
             person.user_id,
         )
-    late = now + DAY + (timedelta(0) if why == "its stay is over" else 20 * MINUTE)
-    assert (await asks(world, person, "AbandonedApplication", late)).gone
+    assert (await asks(world, person, "AbandonedApplication", now + DAY + late)).gone
 
 
 # Blocks, dialogues, holdouts.
