@@ -174,12 +174,22 @@ class Ledger:
             self._connection.execute("update ledger set details = ? where id = ?", (json.dumps(known), entry_id))
 
     def redact(self, entry_id: int) -> None:
-        """Forget the text, keep the row."""
+        """Forget what was said, keep the row."""
+        details = self.get(entry_id).details
+        said = {name: type(details[name])() for name in ("buttons", "content_variables") if name in details}
+        self.amend(entry_id, **said, erased=True)
         with self._connection:
             self._connection.execute(
                 "update ledger set text = '', html = null, subject = null where id = ?",
                 (entry_id,),
             )
+
+    def redact_addresses(self, provider: Provider, addresses: list[str]) -> None:
+        """Forget the texts of everything a provider has carried to some addresses, whatever their case."""
+        wanted = {address.lower() for address in addresses}
+        for entry in self.of_provider(provider):
+            if entry.address.lower() in wanted:
+                self.redact(entry.id)
 
     def counts(self) -> Counts:
         by_provider: dict[str, int] = defaultdict(int)

@@ -135,7 +135,7 @@ def _threads(world: World, entries: list[Entry]) -> list[dict[str, Any]]:
     """The conversations of the phone: one per channel and sender, the latest first."""
     threads: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
     for entry in entries:
-        if entry.channel in ("sms", "whatsapp") and not entry.details.get("deleted"):
+        if entry.channel in ("sms", "whatsapp"):
             threads[entry.channel, entry.sender, entry.address].append(entry)
     latest_first = sorted(threads.items(), key=lambda item: item[1][-1].id, reverse=True)
     return [
@@ -165,6 +165,7 @@ def _shown(world: World, entry: Entry) -> dict[str, Any]:
         "subject": entry.subject,
         "text": entry.text,
         "html": entry.html,
+        "erased": entry.details.get("erased", False),
         "status": entry.status,
         "mood": "good" if entry.status in _GOOD else "bad" if entry.status in _BAD else "",
         "history": " → ".join(step.status for step in entry.statuses),

@@ -1,6 +1,7 @@
 """SendGrid: mail send and the events that follow.
 
-Shapes: docs.sendgrid.com, "v3 Mail Send" and its errors page; "Event Webhook reference".
+Shapes: docs.sendgrid.com, "v3 Mail Send" and its errors page; "Event Webhook reference";
+"Recipients' Data Erasure API".
 """
 
 import base64
@@ -27,6 +28,7 @@ _LARGEST_MAIL = 30 * 1024 * 1024  # bytes, attachments and all
 _MOST_RECIPIENTS = 1000
 _MOST_CATEGORIES = 10
 _LARGEST_CUSTOM_ARGS = 10_000  # bytes
+_MOST_ERASED = 5000
 _UNVERIFIED = "@unverified.example"  # the sandbox's magic sender for the 403
 _RESERVED_HEADERS = {
     "x-sg-id",
@@ -100,6 +102,20 @@ async def send_mail(request: Request, world: TheWorld) -> Response:
     return Response(status_code=202, headers={"X-Message-Id": letters[0].provider_id})
 
 
+@router.post("/v3/recipients/erasejob", status_code=202)
+async def erase_recipients(request: Request, world: TheWorld) -> JSONResponse:
+    """Forget what was sent to some addresses: texts, subjects and names; the rows stay."""
+    _authenticate(request, world)
+    addresses = (await _json_body(request)).get("email_addresses")
+    if not isinstance(addresses, list) or not all(_is_address(address) for address in addresses):
+        raise _refusal(400, "email_addresses must be a list of valid email addresses", "email_addresses")
+    if not 0 < len(set(addresses)) == len(addresses) <= _MOST_ERASED:
+        raise _refusal(400, "email_addresses must hold 1 to 5000 unique addresses", "email_addresses")
+    async with world.faults.around("sendgrid", addresses, request, _refuse):
+        world.ledger.redact_addresses("sendgrid", addresses)
+    return JSONResponse({"job_id": secrets.token_urlsafe(16)}, status_code=202)
+
+
 def event_step(world: World, entry: Entry, event: str, after: float = 0.0, **fields: object) -> Step:
     """An event of the webhook; custom arguments stand at its top level, as SendGrid has it."""
     payload = {
@@ -130,7 +146,7 @@ def _authenticate(request: Request, world: World) -> None:
         raise _refusal(401, "The provided authorization grant is invalid, expired, or revoked")
 
 
-async def _mail(request: Request) -> dict[str, Any]:
+async def _json_body(request: Request) -> dict[str, Any]:
     if request.headers.get("Content-Type", "").split(";")[0].strip() != "application/json":
         raise _refusal(415, "Content-Type should be application/json.")
     body = await request.body()
@@ -144,11 +160,16 @@ async def _mail(request: Request) -> dict[str, Any]:
             )
         )
     try:
-        mail = json.loads(body)
+        found = json.loads(body)
     except ValueError:
-        mail = None
-    if not isinstance(mail, dict):
+        found = None
+    if not isinstance(found, dict):
         raise _refusal(400, "Bad Request")
+    return found
+
+
+async def _mail(request: Request) -> dict[str, Any]:
+    mail = await _json_body(request)
     for field in ("headers", "custom_args", "mail_settings", "tracking_settings"):
         _judge_is_object(mail, field, field)
     return mail

@@ -51,6 +51,7 @@ _MAGIC_FROM = {
     "+15005550007": (21606, "The 'From' phone number {} is not SMS-capable for your account"),
     "+15005550008": (21611, "The 'From' phone number {} has exceeded its queue of messages"),
 }
+_ON_THE_WAY = {"accepted", "queued", "sending"}
 _FAILURES = {
     30003: "Unreachable destination handset",
     30004: "Message blocked",
@@ -169,8 +170,11 @@ async def redact_message(sid: str, request: Request, world: TheWorld) -> JSONRes
 @router.delete(_MESSAGES + "/{sid}.json", status_code=204)
 async def delete_message(sid: str, request: Request, world: TheWorld) -> Response:
     entry = _message(world, sid, request)
-    world.ledger.redact(entry.id)
-    world.ledger.amend(entry.id, deleted=True)
+    async with world.faults.around("twilio", [entry.address], request, _refuse):
+        if entry.status in _ON_THE_WAY:
+            raise _refusal(409, 20009, "Cannot delete this resource before it is complete")
+        world.ledger.redact(entry.id)
+        world.ledger.amend(entry.id, deleted=True)
     return Response(status_code=204)
 
 

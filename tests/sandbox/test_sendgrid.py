@@ -183,3 +183,25 @@ def test_a_letter_cannot_make_this_machine_call_the_world(sandbox: Sandbox, addr
     entry = sandbox.effect(message_id)["id"]
     followed = sandbox.post(f"messages/{entry}/click").json()
     assert followed == {"link": "https://elsewhere.example/page", "status": None, "location": None}
+
+
+def test_recipients_are_erased_but_stay_counted(sandbox: Sandbox, address: str, message_id: str) -> None:
+    client = SendGridAPIClient(sandbox.environment["SENDGRID_API_KEY"], host=sandbox.url)
+    send(sandbox, address, message_id)
+    send(sandbox, f"other-{address}", f"{message_id}-other")
+    answer = client.client.recipients.erasejob.post(request_body={"email_addresses": [address.upper()]})
+    assert answer.status_code == 202
+    assert answer.to_dict["job_id"]
+    erased = sandbox.effect(message_id)
+    assert (erased["text"], erased["html"], erased["subject"]) == ("", None, None)
+    assert "Finish it" in sandbox.effect(f"{message_id}-other")["text"]
+    page = sandbox.client.get(f"/people/{address}").text
+    assert "erased at the provider" in page
+    assert "Your application" not in page
+
+
+@pytest.mark.parametrize("addresses", [None, [], ["nobody"], ["a@example.com", "a@example.com"]])
+def test_an_erasure_of_nobody_is_refused(sandbox: Sandbox, addresses: object) -> None:
+    headers = {"Authorization": f"Bearer {sandbox.environment['SENDGRID_API_KEY']}"}
+    answer = sandbox.client.post("/v3/recipients/erasejob", json={"email_addresses": addresses}, headers=headers)
+    assert answer.status_code == 400

@@ -223,18 +223,33 @@ def test_messages_are_found_by_number_and_time_page_by_page(twilio: Client, send
 
 
 def test_a_message_is_redacted_then_deleted_but_stays_counted(
-    twilio: Client, sandbox: Sandbox, sender: str, phone: str, message_id: str
+    twilio: Client, sandbox: Sandbox, product: Product, sender: str, phone: str, message_id: str
 ) -> None:
     created = twilio.messages.create(
         to=phone, from_=sender, body="secret", status_callback=sandbox.status_callback(message_id)
     )
     assert created.sid
     assert twilio.messages(created.sid).update(body="").body == ""
+    product.statuses(message_id, 2)
     assert twilio.messages(created.sid).delete()
     with pytest.raises(TwilioRestException) as missing:
         twilio.messages(created.sid).fetch()
     assert (missing.value.code, missing.value.status) == (20404, 404)
     assert sandbox.effect(message_id)["text"] == ""
+
+
+def test_what_is_on_its_way_cannot_be_deleted_yet(
+    twilio: Client, sandbox: Sandbox, sender: str, phone: str, message_id: str
+) -> None:
+    sandbox.put(f"people/{phone}", delivery="never")
+    created = twilio.messages.create(
+        to=phone, from_=sender, body="secret", status_callback=sandbox.status_callback(message_id)
+    )
+    assert created.sid
+    with pytest.raises(TwilioRestException) as refused:
+        twilio.messages(created.sid).delete()
+    assert refused.value.code == 20009
+    assert sandbox.effect(message_id)["text"] == "secret"
 
 
 @pytest.mark.parametrize(
