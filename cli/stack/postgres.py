@@ -72,14 +72,13 @@ class Postgres(Child):
         self._password = password
         self._durable = durable
         self._anchor = data.absolute() / "postgres"
-        nobody = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
         super().__init__(
             "postgres",
             [],
             environment={"LC_ALL": "C", "TZ": "UTC", "PATH": os.defpath},
             log=log,
             grace=30.0,
-            owner=Owner(nobody.pw_uid, nobody.pw_gid) if nobody else None,
+            owner=_nobody(),
         )
 
     def url(self, database: str = DATABASE) -> str:
@@ -166,6 +165,25 @@ def forget(data: Path) -> None:
         anchor.unlink()
     elif anchor.exists():
         shutil.rmtree(anchor)
+
+
+def system_home() -> Path:
+    """Return where a root run keeps what its server, as nobody, must reach; made if it is missing."""
+    _make_system_home()
+    return _SYSTEM_HOME
+
+
+def home_of(data: Path) -> Path:
+    """Return the directory that holds a data directory's cluster; made if it is missing."""
+    return _home(data.absolute() / "postgres", _nobody())
+
+
+def _nobody() -> Owner | None:
+    """Return as whom the server runs: nobody if we are root, else as we do."""
+    if os.geteuid() != 0:
+        return None
+    nobody = pwd.getpwnam("nobody")
+    return Owner(nobody.pw_uid, nobody.pw_gid)
 
 
 def _home(anchor: Path, owner: Owner | None) -> Path:
