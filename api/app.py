@@ -4,14 +4,30 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Response
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 import logs
 import settings
-from api import customers, events, inbox, journeys, links, policy, problems, reports, silences, webhooks
-from api.context import Context, Ctx
+from api import (
+    audit,
+    customers,
+    events,
+    inbox,
+    journeys,
+    links,
+    policy,
+    preferences,
+    problems,
+    reports,
+    silences,
+    subscriptions,
+    webhooks,
+)
+from api.context import Context, Ctx, Reader
+from api.edge import Edge, documented_body
+from api.keyring import Keyring
 from dispatch.temporal import connect, is_reachable
 from domain.links import Links
 from store import contact, installation
@@ -66,12 +82,40 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
                 links=Links(configuration.base, secret),
                 tombstones=Tombstones(secret),
                 deployment=deployment,
+                keyring=Keyring(pool, configuration.database_url),
             )
-            yield
+            async with app.state.context.keyring.running():
+                yield
 
-    app = FastAPI(title="Journeys", version="1", description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Journeys",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        dependencies=[Depends(documented_body)],
+        # By which the audit log names what was done.
+        generate_unique_id_function=lambda route: route.name,
+        # FastAPI's pages would load their programs from somebody else's servers.
+        docs_url=None,
+        redoc_url=None,
+        strict_content_type=False,
+    )
+    app.add_middleware(Edge, https=configuration.public_url.scheme == "https")
     problems.install(app)
-    for room in (events, journeys, customers, policy, silences, inbox, reports, webhooks, links):
+    for room in (
+        events,
+        journeys,
+        customers,
+        policy,
+        silences,
+        subscriptions,
+        inbox,
+        reports,
+        webhooks,
+        links,
+        preferences,
+        audit,
+    ):
         app.include_router(room.router)
     _add_operations(app)
     return app
@@ -83,7 +127,11 @@ def _add_operations(app: FastAPI) -> None:
         """The process is alive."""
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["operations"], responses={503: {"description": "PostgreSQL does not answer."}})
+    @app.get(
+        "/readyz",
+        tags=["operations"],
+        responses={503: {"description": "PostgreSQL does not answer.", "content": {"application/json": {}}}},
+    )
     async def readyz(ctx: Ctx) -> JSONResponse:
         """Events can be accepted: PostgreSQL answers. Temporal may be away, events wait for it."""
         try:
@@ -96,7 +144,12 @@ def _add_operations(app: FastAPI) -> None:
         body = {"postgresql": "ok" if database else "away", "temporal": "ok" if temporal else "away"}
         return JSONResponse(body, 200 if database else 503)
 
-    @app.get("/metrics", tags=["operations"], response_class=Response)
-    async def metrics() -> Response:
+    @app.get(
+        "/metrics",
+        tags=["operations"],
+        response_class=Response,
+        responses={200: {"description": "Prometheus' text format.", "content": {"text/plain": {}}}},
+    )
+    async def metrics(_: Reader) -> Response:
         """Prometheus metrics of this process."""
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -1,27 +1,24 @@
 """What a request needs: the database, the enabled journeys, who is calling."""
 
-import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBasic, HTTPBasicCredentials, HTTPBearer
 from temporalio.client import Client
 
+from api import auditing
 from api.intake import Terms
+from api.keyring import Keyring
 from api.problems import Problem
 from domain.links import Links
 from policy.configuration import Policy
 from settings import Deployment, Settings
-from store import keys
 from store.customers import Tombstones
 from store.database import Connection, Pool
 from store.keys import Key, Scope
 from workflows.catalog import Catalog
-
-RECOGNISED_FOR = 10.0
-"""Wall seconds a recognised key is trusted without asking the database again."""
 
 
 @dataclass
@@ -35,7 +32,7 @@ class Context:
     links: Links
     tombstones: Tombstones
     deployment: Deployment
-    _recognised: dict[bytes, tuple[float, Key]] = field(default_factory=dict)
+    keyring: Keyring
 
     @property
     def default_locale(self) -> str:
@@ -58,19 +55,6 @@ class Context:
             return None
         base = str(self.settings.ui_url).rstrip("/")
         return f"{base}/namespaces/{self.temporal.namespace}/workflows/{workflow_id}"
-
-    async def recognise(self, token: str) -> Key | None:
-        """Return the key of a token. A key that was just recognised costs no query."""
-        hashed, now = keys.hash_of(token), time.monotonic()
-        if (known := self._recognised.get(hashed)) and known[0] > now:
-            return known[1]
-        async with self.pool.acquire() as connection:
-            key = await keys.recognise(connection, token)
-        if key:
-            self._recognised[hashed] = (now + RECOGNISED_FOR, key)
-        else:
-            self._recognised.pop(hashed, None)
-        return key
 
 
 def context(request: Request) -> Context:
@@ -97,13 +81,13 @@ def _unauthorised(scheme: str) -> Problem:
     return Problem(401, "unauthorized", f"a valid key is required, {how}", headers={"WWW-Authenticate": scheme})
 
 
-async def write_key(ctx: Ctx, given: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]) -> Key:
+async def write_key(request: Request, ctx: Ctx, given: Annotated[HTTPBasicCredentials | None, Depends(_BASIC)]) -> Key:
     """The key of whoever sends events: Basic authentication, the write key as user name.
 
     Raises:
-        Problem: 401 without a valid key, 403 without the scope.
+        Problem: 401 without a valid key, 403 without the scope, 429 above the key's rate.
     """
-    key = await ctx.recognise(given.username) if given and given.username else None
+    key = await _recognised(request, ctx, given.username if given else "")
     if key is None:
         raise _unauthorised('Basic realm="events"')
     if Scope.INGEST not in key.scopes:
@@ -114,19 +98,38 @@ async def write_key(ctx: Ctx, given: Annotated[HTTPBasicCredentials | None, Depe
 def allowed(*scopes: Scope) -> Callable[..., object]:
     """A dependency: the caller's bearer key must have one of some scopes.
 
-    Raises:
-        Problem: 401 without a valid key, 403 without the scope.
-    """
+    Whatever changes something is entered in the audit log before it is done, and so is whatever only `OPERATE` may
+    look at; an attempt without the scope is entered too. What a key with the scope `INBOX` reports is the customer's
+    own deed, and kept with the message.
 
-    async def check(ctx: Ctx, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Key:
-        key = await ctx.recognise(given.credentials) if given else None
+    Raises:
+        Problem: 401 without a valid key, 403 without the scope, 429 above the key's rate.
+    """
+    sensitive = set(scopes) == {Scope.OPERATE}
+
+    async def check(
+        request: Request, ctx: Ctx, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+    ) -> Key:
+        key = await _recognised(request, ctx, given.credentials if given else "")
         if key is None:
             raise _unauthorised("Bearer")
+        own_deed = Scope.INBOX in scopes and Scope.INBOX in key.scopes
+        if (sensitive or request.method not in auditing.HARMLESS) and not own_deed:
+            await auditing.enter(request, ctx.pool, key)
         if not key.scopes & set(scopes):
             raise Problem(403, "forbidden", f"the key lacks the scope {' or '.join(scopes)}")
         return key
 
     return check
+
+
+async def _recognised(request: Request, ctx: Context, token: str) -> Key | None:
+    if not token:
+        return None
+    key = await ctx.keyring.recognise(token, request.client.host if request.client else None)
+    if key:
+        ctx.keyring.admit(key)
+    return key
 
 
 WriteKey = Annotated[Key, Depends(write_key)]

@@ -63,7 +63,19 @@ class RejectedEvent(BaseModel):
     resent_at: datetime | None
 
 
+_PACKED: dict[str, Any] = {
+    "parameters": [
+        {
+            "name": "Content-Encoding",
+            "in": "header",
+            "description": "Of a body that is packed.",
+            "schema": {"type": "string", "enum": ["gzip"]},
+        }
+    ]
+}
+
 _JSON_BODY: dict[str, Any] = {
+    **_PACKED,
     "requestBody": {
         "required": True,
         "content": {
@@ -96,7 +108,7 @@ _JSON_BODY: dict[str, Any] = {
     }
 }
 
-_ERRORS = documented(400, 401, 403, 410, 413, 503)
+_ERRORS = documented(410)
 
 
 async def body_of(request: Request, limit: int) -> object:
@@ -238,8 +250,8 @@ async def alias(request: Request, ctx: Ctx, key: WriteKey) -> Received:
 
 @router.post(
     "/v1/batch",
-    responses=documented(400, 401, 403, 413, 503),
     openapi_extra={
+        **_PACKED,
         "requestBody": {
             "required": True,
             "content": {
@@ -270,6 +282,7 @@ async def batch(request: Request, ctx: Ctx, key: WriteKey) -> BatchReceived:
     raws: list[object] = body["batch"]
     if len(raws) > MOST_CALLS:
         raise Problem(413, "too_large", f"batch: must not hold more than {MOST_CALLS} calls")
+    ctx.keyring.charge(key, len(raws) - 1)
     calls, rejections = _read(body, raws, received_at)
     answers = await _accept_all_but(ctx, key.name, calls, received_at)
     rejections += [
@@ -322,7 +335,7 @@ async def _keep_rejected(ctx: Context, source: str, rejections: Sequence[Rejecti
         raise database_away() from None
 
 
-@router.get("/v1/events/rejected", responses=documented(401, 403, 422, 503))
+@router.get("/v1/events/rejected", responses=documented(422))
 async def list_rejected(
     _: Reader,
     db: Db,
@@ -333,7 +346,11 @@ async def list_rejected(
     return [RejectedEvent.model_validate(dict(row)) for row in await rejected.page(db, before, limit)]
 
 
-@router.post("/v1/events/rejected/{id}/resend", responses=documented(400, 401, 403, 404, 410, 413, 422, 503))
+@router.post(
+    "/v1/events/rejected/{id}/resend",
+    responses=documented(404, 410, 422),
+    openapi_extra={**_JSON_BODY, "requestBody": {**_JSON_BODY["requestBody"], "required": False}},
+)
 async def resend(id: Annotated[int, Field(ge=1, le=2**63 - 1)], request: Request, ctx: Ctx, key: Operator) -> Received:
     """Send a rejected call again, mended by the body given, or as it was if there is none."""
     received_at = datetime.now(UTC)

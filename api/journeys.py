@@ -14,13 +14,16 @@ from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeou
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from api.auditing import Audited
 from api.context import Context, Ctx, Db, Operator, Reader
+from api.customers import TEXT, existing
 from api.intake import Accepted, Duplicate, Erased, accept
 from api.problems import RETRY_AFTER_SECONDS, FieldError, Problem, documented
 from api.segment import Invalid, read_call
 from dispatch.reconciler import STUCK_QUERY
 from dispatch.runs import RPC_TIMEOUT
 from domain.enrolments import Outcome
+from domain.events import JOURNEY_STOPPED
 from store import customers, enrolments, events, reports
 from store.database import Connection
 from store.events import NewEvent
@@ -106,7 +109,7 @@ class StartRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    user_id: str = Field(min_length=1, max_length=255, examples=["client-4711"])
+    user_id: str = Field(min_length=1, max_length=255, pattern=TEXT, examples=["client-4711"])
     event: str | None = Field(
         default=None, description="Which of the journey's starting events; the first if not said."
     )
@@ -175,11 +178,19 @@ async def list_journeys(_: Reader, ctx: Ctx, db: Db) -> list[JourneyKind]:
     return [_kind(declaration, stays.get(name, {})) for name, declaration in sorted(ctx.catalog.journeys.items())]
 
 
-@router.post("/v1/journeys/{name}/enrolments", status_code=201, responses=documented(400, 401, 403, 404, 409, 422, 503))
+@router.post("/v1/journeys/{name}/enrolments", status_code=201, responses=documented(404, 409, 410, 422))
 async def start_journey(
-    name: Annotated[str, Path(max_length=255)], body: StartRequest, response: Response, ctx: Ctx, key: Operator
+    name: Annotated[str, Path(max_length=255)],
+    body: StartRequest,
+    response: Response,
+    ctx: Ctx,
+    key: Operator,
+    audited: Audited,
 ) -> Enrolment:
-    """Start a journey for a customer by hand; 409 if they are in it already or it would not start."""
+    """Start a journey for a customer by hand; 409 if they are in it already or it would not start.
+
+    The customer must be known: 404 for somebody of whom nothing was told yet.
+    """
     declaration = ctx.catalog.journeys.get(name)
     if declaration is None:
         raise Problem(
@@ -188,25 +199,30 @@ async def start_journey(
     event = _starting_event(declaration, body.event)
     received_at = datetime.now(UTC)
     try:
-        call = read_call(
-            {"messageId": f"start:{uuid4()}", "userId": body.user_id, "event": event, "properties": body.properties},
-            received_at,
-            type="track",
-        )
         declared = ctx.catalog.event(event)
         if declared:
             declared.model_validate(body.properties)
         if declaration.key_of(body.properties) is None:
             raise Invalid(f"properties.{declaration.key}", "is required: it keys this journey")
+        async with ctx.pool.acquire() as connection:
+            customer = await existing(ctx, connection, body.user_id)
+            identity = await customers.any_identity(connection, customer)
+            audited.facts["customer"] = customer
+            call = read_call(
+                {"messageId": f"start:{uuid4()}", **identity, "event": event, "properties": body.properties},
+                received_at,
+                type="track",
+                from_operator=True,
+            )
+            (answer,) = await accept(connection, ctx.terms, f"operator:{key.name}", [call], received_at)
     except Invalid as error:
         raise Problem(400, "invalid_event", str(error), [FieldError(field=error.field, rule=error.rule)]) from None
     except ValidationError as error:
         raise _wrong_fields("properties", error) from None
-    async with ctx.pool.acquire() as connection:
-        answer = (await accept(connection, ctx.terms, f"operator:{key.name}", [call], received_at))[0]
     if not isinstance(answer, Accepted):
         raise Problem(410, "customer_erased", "this customer was erased; nothing about them is kept any more")
     enrolment = await _enrolled_by(ctx, answer, name)
+    audited.facts["enrolment"] = enrolment.id
     log.info("journey started by hand", journey=name, enrolment=enrolment.id, by=key.name)
     response.headers["Location"] = f"/v1/enrolments/{enrolment.id}"
     return enrolment
@@ -269,6 +285,7 @@ async def signal_enrolment(
                 {"messageId": body.message_id, **identity, "event": event, "properties": properties},
                 received_at,
                 type="track",
+                from_operator=True,
             )
         except ValidationError as error:
             raise _wrong_fields("fields", error) from None
@@ -363,7 +380,7 @@ async def _stop(connection: Connection, enrolment: Enrolment, by: str) -> None:
                     source=f"operator:{by}",
                     message_id=f"stop:{enrolment.id}",
                     type="command",
-                    name="journey_stopped",
+                    name=JOURNEY_STOPPED,
                     properties={"enrolment": enrolment.id},
                     context={},
                     timestamp=now,

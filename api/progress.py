@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from dispatch.plan import MESSAGE_REPLY, MESSAGE_STATUS
+from domain.events import OF_MESSAGES
 from domain.messages import Status
 from store import events, messages
 from store.database import Connection
@@ -55,7 +56,7 @@ async def move(connection: Connection, message: UUID, status: Status, report: Re
                 source=f"webhook:{report.provider}",
                 message_id=report.callback_id,
                 type=MESSAGE_REPLY if is_reply else MESSAGE_STATUS,
-                name=f"message_{status}",
+                name=f"{OF_MESSAGES}{status}",
                 properties={**told, "choice": report.choice} if is_reply else {**told, "status": status},
                 context={},
                 timestamp=at,

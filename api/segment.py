@@ -11,6 +11,7 @@ import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
 from domain.calls import Call, CallType, Device, Profile
+from domain.events import CUSTOMER_ALIASED, CUSTOMER_GROUPED, CUSTOMER_IDENTIFIED, PAGE_VIEWED, SCREEN_VIEWED, is_ours
 
 EVENT_LIMIT = 32 * 1024
 BATCH_LIMIT = 500 * 1024
@@ -23,11 +24,11 @@ TOKEN_LIMIT = 1024
 ZONES = available_timezones()
 
 _NAMES = {
-    CallType.IDENTIFY: "customer_identified",
-    CallType.PAGE: "page_viewed",
-    CallType.SCREEN: "screen_viewed",
-    CallType.GROUP: "customer_grouped",
-    CallType.ALIAS: "customer_aliased",
+    CallType.IDENTIFY: CUSTOMER_IDENTIFIED,
+    CallType.PAGE: PAGE_VIEWED,
+    CallType.SCREEN: SCREEN_VIEWED,
+    CallType.GROUP: CUSTOMER_GROUPED,
+    CallType.ALIAS: CUSTOMER_ALIASED,
 }
 
 
@@ -52,6 +53,7 @@ def read_call(
     type: str | None = None,
     sent_at: object = None,
     defaults: Mapping[str, Any] | None = None,
+    from_operator: bool = False,
 ) -> Call:
     """Read one call.
 
@@ -61,6 +63,7 @@ def read_call(
         type: The call's type where the address tells it; else the body must.
         sent_at: `sentAt` of the batch; a call's own has precedence.
         defaults: Context of the batch, from `batch_context`.
+        from_operator: An operator of ours stands for what gives rise to events of ours.
 
     Raises:
         Invalid: With the field and the rule.
@@ -83,7 +86,7 @@ def read_call(
         user_id=user_id,
         anonymous_id=anonymous_id,
         previous_id=previous_id,
-        name=_text(raw, "event", required=True) or "" if kind is CallType.TRACK else _NAMES[kind],
+        name=_event_name(raw, from_operator) if kind is CallType.TRACK else _NAMES[kind],
         properties={"name": raw["name"], **properties} if isinstance(raw.get("name"), str) else properties,
         context=context,
         profile=_profile(traits, context) if kind is CallType.IDENTIFY else None,
@@ -159,6 +162,14 @@ def _text(raw: Mapping[str, Any], field: str, *, required: bool = False) -> str 
     return value.strip()
 
 
+def _event_name(raw: Mapping[str, Any], from_operator: bool) -> str:
+    name = _text(raw, "event", required=True)
+    assert name is not None
+    if not from_operator and is_ours(name):
+        raise Invalid("event", f"{name} is a name of our own events; a backend's need another one")
+    return name
+
+
 def _identity(raw: Mapping[str, Any], field: str) -> str | None:
     value = raw.get(field)
     # The libraries send numbers where a backend's ids are numbers.
@@ -184,11 +195,11 @@ def _object(raw: Mapping[str, Any], field: str) -> dict[str, Any]:
 
 def _timestamp(raw: Mapping[str, Any], received_at: datetime, sent_at: object) -> datetime:
     """Correct the sender's clock as Segment does: what it was ago when sent, it was ago when received."""
+    sent = None if sent_at is None else _time(sent_at, "sentAt")
     if raw.get("timestamp") is None:
         return received_at
     happened = _time(raw["timestamp"], "timestamp")
-    if sent_at is not None:
-        sent = _time(sent_at, "sentAt")
+    if sent is not None:
         try:
             happened = received_at - (sent - happened)
         except OverflowError:

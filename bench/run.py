@@ -24,7 +24,7 @@ from bench import bare
 from cli.stack import EmbeddedStack, Part
 from cli.stack.ports import free_port
 from store.database import open_pool
-from store.keys import GivenKey, Scope, ensure
+from store.keys import MOST, GivenKey, Scope, ensure
 from store.migrate import migrate
 
 ROUNDS = 3
@@ -227,8 +227,9 @@ async def bench(journeys: int, rounds: int = ROUNDS) -> None:
         environment = {**os.environ, **stack.environment, "TWILIO_BASE_URL": f"http://127.0.0.1:{provider_port}"}
         await asyncio.to_thread(migrate, stack.database_url)
         async with await open_pool(stack.database_url, size=1) as pool, pool.acquire() as connection:
-            backend = GivenKey(name="backend", scopes=[Scope.INGEST], token=SecretStr(stack.write_key))
-            await ensure(connection, [backend])
+            token = SecretStr(stack.write_key)
+            backend = GivenKey(name="backend", scopes=[Scope.INGEST], token=token, rate=MOST, burst=MOST)
+            await ensure(connection, "cli:bench", [backend])
         temporal = await Client.connect(stack.temporal_address, data_converter=pydantic_data_converter)
         subject = Bench(stack, temporal, journeys, environment)
         ours: list[Measured] = []

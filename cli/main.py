@@ -3,6 +3,7 @@
 import typer
 
 from cli import commands
+from cli.audit import audit
 from cli.bench import bench
 from cli.demo.command import demo
 from cli.keys import keys, migrate
@@ -32,6 +33,7 @@ app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.resume)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.stop)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.skip_wait)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.events)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(audit)
 
 DATABASE = "Its database"
 app.add_typer(keys, name="keys", rich_help_panel=DATABASE)

