@@ -26,6 +26,7 @@ from store.erasure import ERASED
 from store.events import KeptEvent
 from workflows.catalog import Catalog
 from workflows.declaration import Declaration, Role, Rule
+from workflows.journey import EDITION
 
 MESSAGE_STATUS = "message_status"
 """Type of the events we make of a provider's report that a run waits for."""
@@ -232,6 +233,7 @@ class _Planner:
             trigger=self._seen(plan.event, fields),
             parameters=declaration.parameters.model_dump(mode="json"),
             clock=self.clock,
+            edition=EDITION,
         )
         plan.actions.append(StartRun(declaration, workflow_id, start))
         plan.notes.append(f"started {workflow_id}")
