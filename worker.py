@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import logs
@@ -27,6 +27,7 @@ import settings
 from activities.deliver import Deliver
 from activities.outcomes import Outcomes
 from channels.registry import ChannelsNotConfigured, open_channels
+from dispatch.codec import data_converter
 from dispatch.dispatcher import Dispatcher
 from dispatch.reconciler import reconciling
 from dispatch.runs import TASK_QUEUE
@@ -69,6 +70,11 @@ def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: O
         max_concurrent_activities=50,
         graceful_shutdown_timeout=DRAIN,
     )
+
+
+def build_replayer(workflows: Sequence[type[Journey[Any]]]) -> Replayer:
+    """Put together what replays recorded runs just as a worker goes on with them: same runner, same payloads."""
+    return Replayer(workflows=workflows, workflow_runner=_RUNNER, data_converter=data_converter())
 
 
 def check_texts(catalog: Catalog, texts: Texts) -> None:
@@ -117,7 +123,7 @@ async def observable(host: str, port: int) -> AsyncIterator[None]:
         return Response("ok")
 
     app = Starlette(routes=[Route("/metrics", metrics), Route("/readyz", ready)])
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_config=None, lifespan="off"))
     # The process's own handlers stop it; uvicorn's would replace them.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve())
