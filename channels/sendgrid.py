@@ -19,7 +19,7 @@ from sendgrid.helpers.mail import (
 )
 
 from channels.http import BaseUrl, exchange, json_object
-from channels.protocol import Receipt, Refused
+from channels.protocol import CannotTell, Finding, Receipt, Refused, Search
 from domain.messages import EmailContent, Letter
 
 RECIPIENT_FIELD = re.compile(r"personalizations(\.0|\[0\])?\.to\b")
@@ -40,6 +40,7 @@ class SendGrid:
     """Email. SendGrid's callbacks return our id as the custom argument ``message_id``."""
 
     provider = "sendgrid"
+    replaces = False
 
     def __init__(self, settings: SendGridSettings, client: httpx.AsyncClient) -> None:
         self._settings = settings
@@ -56,6 +57,10 @@ class SendGrid:
         )
         response = await exchange(self._client, request, _refusal)
         return Receipt(provider_id=response.headers.get("X-Message-Id"))
+
+    async def find(self, search: Search) -> Finding:
+        """See `ChannelPort.find`. SendGrid tells of single messages only to those who bought its Email Activity."""
+        return CannotTell("no_lookup", later=False)
 
     def _mail(self, letter: Letter, content: EmailContent) -> Mail:
         recipient = Personalization()
