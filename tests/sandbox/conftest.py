@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 from standardwebhooks import Webhook
 
 from sandbox.credentials import generate
+from tests.browser import ARGUMENTS, chromium
 
 _ROOT = Path(__file__).parents[2]
 _PATIENCE = 20  # seconds until a callback that does not come fails the test
@@ -285,16 +285,8 @@ def address() -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     # For one module only: while it is open, its own event loop keeps asynchronous tests from running.
-    path = os.environ.get("JOURNEYS_CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        missing = "no Chromium: install it (apt-get install chromium) or set JOURNEYS_CHROMIUM to its path"
-        if os.environ.get("JOURNEYS_REQUIRE_BROWSER") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    path = chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
