@@ -424,6 +424,8 @@ async def _enrolled_by(ctx: Context, answer: Accepted, journey: str) -> Enrolmen
 
 def _starting_event(declaration: Declaration, given: str | None) -> str:
     names = [rule.event.event_name for rule in declaration.starts_on]
+    if not names:
+        raise Problem(409, "closed", f"{declaration.name} takes nobody in any more")
     if given is not None and given not in names:
         raise Problem(
             400,
