@@ -33,7 +33,7 @@ from domain.messages import (
 )
 from policy.contact import Delay, Drop, decide
 from settings import Deployment
-from store import contact, customers, messages
+from store import consents, contact, customers, messages
 from store.contact import Question
 from store.database import Connection, Pool
 from store.messages import Addressee, Proposal, Row
@@ -308,10 +308,20 @@ class Deliver:
                     )
                     return None
         elif refused.recipient_is_dead or refused.opted_out:
-            async with self.pool.acquire() as connection:
-                reason = "opted_out" if refused.opted_out else "dead"
-                provider = self.channels[channel].provider
-                await messages.suppress(connection, channel, letter.recipient, reason, f"{provider}:{refused.code}")
+            source = f"{self.channels[channel].provider}:{refused.code}"
+            async with self.pool.acquire() as connection, connection.transaction():
+                reader = await consents.locked_reader(connection, letter.message_id)
+                if refused.opted_out:
+                    await consents.opted_out(
+                        connection,
+                        customer=reader.customer if reader else None,
+                        channel=channel,
+                        address=letter.recipient,
+                        source=source,
+                        proof={"message": str(letter.message_id)},
+                    )
+                else:
+                    await messages.suppress(connection, channel, letter.recipient, "dead", source)
         return await self._settle(claimed, Status.FAILED, reason=refused.code)
 
     async def _not_processed(self, claimed: _Claimed, error: NotProcessed) -> Delivery:
