@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,11 +15,12 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+import yaml
 
 from cli.stack import EmbeddedStack, Part
+from worker import DRAIN
 
-DRAIN = 30
-"""Seconds a worker may take; what is around it gives it 5 more, docker-compose 10."""
+PROJECT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -127,7 +129,7 @@ async def test_a_worker_told_to_stop_finishes_its_sends_and_another_one_goes_on(
     await asyncio.sleep(0.5)
     assert worker in installation.stack.pids.values()
     os.kill(worker, signal.SIGTERM)
-    async with asyncio.timeout(DRAIN):
+    async with asyncio.timeout(DRAIN.total_seconds()):
         assert "worker-1 ended unexpectedly (exit code 0)" in str(await installation.stack.failure())
     assert await installation.status(slow) in ("accepted", "delivered")
     assert await installation.status(slower) == "unknown"
@@ -152,6 +154,19 @@ async def test_an_api_told_to_stop_answers_whom_it_has_let_in(installation: Inst
     assert (await answer).json() == {"success": True, "duplicate": False}
     assert "api ended unexpectedly" in str(await installation.stack.failure())
     await installation.stack.start_part(Part.API)
+
+
+def test_whoever_stops_a_process_gives_it_the_time_it_takes() -> None:
+    services = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    answers = re.search(r'"--timeout-graceful-shutdown", "(\d+)"', (PROJECT / "Dockerfile").read_text())
+    assert answers is not None
+    assert seconds(services["api"]["stop_grace_period"]) > int(answers[1])
+    # The connections to PostgreSQL and Temporal are closed after the drain.
+    assert seconds(services["worker"]["stop_grace_period"]) >= DRAIN.total_seconds() + 5
+
+
+def seconds(duration: str) -> int:
+    return int(duration.removesuffix("s"))
 
 
 async def waits_for_a_lock(installation: Installation) -> bool:
