@@ -41,6 +41,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
+	$(BIN)/python .ci/scan.py requirements.lock requirements-dev.lock
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
