@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auditing
+from api.codec import PAYLOADS_LIMIT
 from api.problems import Problem, answer, operation_of
 from api.segment import BATCH_LIMIT
 from api.webhooks import LARGE
@@ -23,7 +24,12 @@ log = structlog.get_logger()
 BODY_LIMIT = 64 * 1024
 """Bytes of a body, unless its operation is among `LARGER`."""
 
-LARGER = {"/v1/batch": BATCH_LIMIT, "/webhooks/sendgrid": LARGE}
+LARGER = {
+    "/v1/batch": BATCH_LIMIT,
+    "/webhooks/sendgrid": LARGE,
+    "/codec/encode": PAYLOADS_LIMIT,
+    "/codec/decode": PAYLOADS_LIMIT,
+}
 """Operations that take more bytes."""
 
 BODY_WITHIN = 20.0

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from domain.messages import Letter, Status
 
@@ -140,4 +140,26 @@ class ChannelPort(Protocol):
 
     async def find(self, search: Search) -> Finding:
         """Ask the provider whether it has a letter. Changes nothing there, and does not raise."""
+        ...
+
+
+@runtime_checkable
+class Eraser(Protocol):
+    """A provider that can be asked to erase what it holds of somebody. Asking again does no harm."""
+
+    provider: str
+
+    async def erase(self, subject: str) -> str:
+        """Ask to erase what the provider holds, within `CALL_TIMEOUT`.
+
+        Args:
+            subject: What the provider knows it by: an address, or its own id of a message.
+
+        Returns:
+            What it answered, as a code.
+
+        Raises:
+            Refused: The provider said no for good.
+            NotProcessed, Uncertain: It is to be asked again.
+        """
         ...

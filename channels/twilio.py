@@ -68,6 +68,16 @@ PAGE_SIZE = 100
 CLOCKS_DIFFER = timedelta(minutes=1)
 """By how much Twilio's clock may be behind ours; its times are whole seconds besides."""
 
+NOT_DELETED_YET = frozenset(
+    {
+        "20003",  # the credentials are wrong
+        "20009",  # not complete: minutes after it was sent, in rare cases days
+    }
+)
+GONE = "20404"
+"""There is no such message any more."""
+DELETE_AGAIN_AFTER = timedelta(minutes=2)
+
 SHORTEST_VALIDITY = timedelta(seconds=1)
 LONGEST_VALIDITY = timedelta(seconds=36_000)
 """Bounds of Twilio's ValidityPeriod."""
@@ -138,6 +148,18 @@ class Twilio:
         # Twilio lists the newest first.
         return _found(same[-1])
 
+    async def delete(self, sid: str) -> str:
+        """Delete a message with its text and its number; see `Eraser.erase`."""
+        try:
+            await self._api.messages(sid).delete_async()
+        except Refused as refused:
+            if refused.code in NOT_DELETED_YET:
+                raise NotProcessed(refused.code, retry_after=DELETE_AGAIN_AFTER) from None
+            if refused.code == GONE:
+                return "gone before"
+            raise
+        return "deleted"
+
     def _status_callback(self, message_id: UUID) -> str:
         # Twilio signs the whole address, so our id cannot be forged.
         return f"{self._public_url}/webhooks/twilio/status?mid={message_id}"
@@ -157,6 +179,10 @@ class TwilioSms:
         assert isinstance(letter.content, SmsContent)
         sender = self._twilio.settings.sms_from
         return await self._twilio.create(letter, to=letter.recipient, from_=sender, text=letter.content.text)
+
+    async def erase(self, subject: str) -> str:
+        """See `Eraser.erase`: a message by its SID, whichever channel it went or came by."""
+        return await self._twilio.delete(subject)
 
     async def find(self, search: Search) -> Finding:
         """See `ChannelPort.find`."""
@@ -265,6 +291,6 @@ class _Transport(AsyncHttpClient):  # type: ignore[misc]
         request = self._client.build_request(method, wanted, params=params or None, data=data, headers=headers)
         basic = httpx.BasicAuth(*auth) if auth else None
         response = await exchange(self._client, request, _refusal, auth=basic)
-        if not json_object(response):
+        if method != "DELETE" and not json_object(response):
             raise Uncertain("unreadable_answer")
         return Response(response.status_code, response.text, response.headers)
