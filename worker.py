@@ -25,9 +25,12 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 import logs
 import settings
 from activities.deliver import Deliver
+from activities.erase import Erase
 from activities.outcomes import Outcomes
+from activities.resolve import Resolve
+from channels.protocol import Eraser
 from channels.registry import ChannelsNotConfigured, open_channels
-from dispatch.codec import data_converter
+from dispatch.codec import PayloadKeysWrong, data_converter
 from dispatch.dispatcher import Dispatcher
 from dispatch.reconciler import reconciling
 from dispatch.runs import TASK_QUEUE
@@ -41,7 +44,9 @@ from templates.renderer import BadTexts, Texts, UnknownTemplate
 from workflows.catalog import Catalog
 from workflows.declaration import DeclarationError, texts_named
 from workflows.enabled import enabled
+from workflows.erasures import EraseAtProviders
 from workflows.journey import Journey
+from workflows.upkeep import ResolveSends
 
 DRAIN = timedelta(seconds=30)
 
@@ -57,12 +62,23 @@ _RUNNER = SandboxedWorkflowRunner(
 
 
 def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: Outcomes) -> Worker:
-    """Put a worker together: every journey of the catalog, and the activities."""
+    """Put a worker together: every journey of the catalog, the upkeep, and the activities."""
+    erasers = {port.provider: port for port in deliver.channels.values() if isinstance(port, Eraser)}
+    resolve = Resolve(deliver.pool, catalog, deliver.channels, deliver.deployment)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[declaration.workflow for declaration in catalog.journeys.values()],
-        activities=[deliver.deliver, outcomes.record_outcome],
+        workflows=[
+            *(declaration.workflow for declaration in catalog.journeys.values()),
+            EraseAtProviders,
+            ResolveSends,
+        ],
+        activities=[
+            deliver.deliver,
+            outcomes.record_outcome,
+            resolve.resolve_sends,
+            *Erase(deliver.pool, erasers).activities,
+        ],
         workflow_runner=_RUNNER,
         # Eager activities pass by the queue's limits and priorities.
         disable_eager_activity_execution=True,
@@ -167,7 +183,7 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
                 connection, deployment.policy.version, deployment.policy.model_dump(mode="json")
             )
         async with (
-            build_worker(client, catalog, deliver, Outcomes(pool)),
+            build_worker(client, catalog, deliver, Outcomes(pool)) as worker,
             Dispatcher(pool, configuration.database_url, client, catalog).running(),
             reconciling(pool, client),
             observable(configuration.metrics_host, configuration.metrics_port),
@@ -175,6 +191,9 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
             log.info("working", journeys=sorted(catalog.journeys))
             await stopping.wait()
             log.info("draining")
+            # Beside the dispatcher, so that both together take no longer than one of them may.
+            draining = asyncio.create_task(worker.shutdown())
+        await draining
     log.info("stopped")
 
 
@@ -182,7 +201,14 @@ def main(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
     """Run the process; what is missing is said in one line."""
     try:
         asyncio.run(work(workflows))
-    except (ConfigurationError, BadTexts, ChannelsNotConfigured, DeclarationError, installation.SpeedChanged) as error:
+    except (
+        ConfigurationError,
+        BadTexts,
+        ChannelsNotConfigured,
+        DeclarationError,
+        PayloadKeysWrong,
+        installation.SpeedChanged,
+    ) as error:
         sys.exit(str(error))
 
 

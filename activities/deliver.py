@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.speechless import speechless
 from channels.protocol import ChannelPort, NotProcessed, Refused, Uncertain
+from dispatch.progress import RESOLVED
 from domain.clock import Clock
 from domain.enrolments import Outcome
 from domain.links import Links
@@ -31,6 +32,7 @@ from domain.messages import (
     Verdict,
     message_id,
 )
+from domain.uncertain import Resolution
 from policy.contact import Delay, Drop, decide
 from settings import Deployment
 from store import consents, contact, customers, messages
@@ -275,7 +277,11 @@ class Deliver:
             return await self._not_processed(claimed, error)
         except Uncertain as error:
             log.warning("a message may have left", message=str(letter.message_id), code=error.code)
-            return await self._settle(claimed, Status.UNKNOWN, reason=error.code)
+            delivery = await self._settle(claimed, Status.UNKNOWN, reason=error.code)
+            if delivery.status is not Status.UNKNOWN:
+                # A callback was faster than the answer.
+                RESOLVED.labels(letter.content.channel, Resolution.CALLBACK).inc()
+            return delivery
         return await self._settle(claimed, receipt.status, provider_id=receipt.provider_id)
 
     async def _settle(

@@ -77,7 +77,7 @@ async def tell_of_call(id: str, request: Request, world: TheWorld) -> JSONRespon
     if request.headers["webhook-id"] != id:
         raise _refusal(422, "webhook-id: must be the call's id")
     entry = world.ledger.by_provider_id("call_centre", id)
-    async with world.faults.around("call_centre", [entry.address] if entry else [], request, _refuse, "lookup"):
+    async with world.faults.around("call_centre", [entry.address if entry else ""], request, _refuse, "lookup"):
         if entry is None:
             return JSONResponse({"id": id, "status": "unknown"}, status_code=404)
         return JSONResponse({"id": id, "status": entry.status})

@@ -14,6 +14,7 @@ from sandbox.ledger import ASKED_AT, Provider
 from sandbox.server import hang_up
 
 FaultKind = Literal[
+    "timeout",  # no effect, and no answer for `seconds`, then a reset
     "timeout_after_accept",  # the effect happens, the answer comes after `seconds`
     "reset_after_accept",  # the effect happens, then the connection is reset
     "connection_reset",  # the connection is reset, no effect
@@ -103,6 +104,10 @@ class Faults:
         match fault:
             case Fault(kind="status_429" | "status_500" | "status_503"):
                 raise refuse(_status(fault), fault.retry_after)
+            case Fault(kind="timeout"):
+                await _hold(request, fault.seconds)
+                hang_up(request)
+                raise ConnectionReset
             case Fault(kind="connection_reset"):
                 hang_up(request)
                 raise ConnectionReset
