@@ -1,7 +1,6 @@
 """Email by SendGrid's v3 mail send. Its library builds the message; our own client sends it."""
 
 import re
-from datetime import timedelta
 
 import httpx
 from pydantic import SecretStr
@@ -25,7 +24,6 @@ from domain.messages import EmailContent, Letter
 
 NOT_ALLOWED = ("http_401", "http_403")
 """The key may not erase: accounts made before July 2023 must have it enabled by SendGrid."""
-ALLOWED_LATER = timedelta(hours=1)
 
 RECIPIENT_FIELD = re.compile(r"personalizations(\.0|\[0\])?\.to\b")
 
@@ -79,7 +77,7 @@ class SendGrid:
             job = json_object(await exchange(self._client, request, _refusal)).get("job_id")
         except Refused as refused:
             if refused.code.startswith(NOT_ALLOWED):
-                raise NotProcessed(refused.code, retry_after=ALLOWED_LATER) from None
+                raise NotProcessed(refused.code) from None
             raise
         return f"job {job}" if isinstance(job, str) and re.fullmatch(r"[\w-]{1,100}", job) else "accepted"
 

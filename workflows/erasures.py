@@ -11,9 +11,7 @@ ASKED_FOR = timedelta(days=30)
 """Wall time for which a provider is asked that does not do it: the law gives a month (GDPR, article 12, 3)."""
 
 _OWN = RetryPolicy(maximum_interval=timedelta(minutes=1))
-_PROVIDERS = RetryPolicy(
-    initial_interval=timedelta(seconds=5), backoff_coefficient=2, maximum_interval=timedelta(hours=1)
-)
+_PROVIDERS = RetryPolicy(initial_interval=timedelta(minutes=1), maximum_interval=timedelta(days=1))
 # Nobody waits for it, and customers wait for their messages.
 _LAST = Priority(priority_key=5)
 
