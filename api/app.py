@@ -24,6 +24,7 @@ from api import (
     reports,
     silences,
     subscriptions,
+    timeline,
     webhooks,
 )
 from api.context import Context, Ctx, Reader
@@ -109,6 +110,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         events,
         journeys,
         customers,
+        timeline,
         policy,
         silences,
         subscriptions,
