@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import psutil
 from temporalio.api.common.v1 import WorkflowExecution
@@ -22,13 +21,14 @@ from temporalio.service import RPCError
 
 from cli.torture.backend import OwnBackend
 from cli.torture.stage import Stage
+from store.database import AWAY
 
 PROVIDERS = ("twilio", "sendgrid", "fcm", "call_centre")
 
-BATCH = 80
+BATCH = 60
 """Events of the customer over whom a dispatcher is killed."""
 
-_NOT_THERE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, RPCError, httpx.HTTPError, psutil.Error)
+_NOT_THERE = (*AWAY, RPCError, httpx.HTTPError, psutil.Error)
 """How it shows that what a fault needs is away, because of another one."""
 
 
@@ -166,7 +166,7 @@ async def _batch(field: Field) -> int:
 
 
 async def _dispatching(field: Field, customer: int) -> str:
-    """Return which worker dispatches a customer's events, in the middle of that."""
+    """Return which worker dispatches a customer's events, once the run has heard the first of them."""
     deadline = asyncio.get_running_loop().time() + 10
     while asyncio.get_running_loop().time() < deadline:
         port = await field.stage.database.fetchval(
@@ -176,8 +176,7 @@ async def _dispatching(field: Field, customer: int) -> str:
             """,
             customer,
         )
-        if port is not None:
-            await asyncio.sleep(field.dice.uniform(0.05, 0.4))
+        if port is not None and await _signals(field, customer):
             for part in field.stage.workers:
                 if (pid := field.stage.stack.pids.get(part)) and port in _ports_of(pid):
                     return part
@@ -307,7 +306,7 @@ async def _is_full(field: Field) -> bool:
         await field.stage.database.execute(
             "create temp table more on commit drop as select repeat('x', 1000) from generate_series(1, 50000)"
         )
-    except (asyncpg.DiskFullError, asyncpg.InterfaceError, OSError, asyncpg.CannotConnectNowError):
+    except AWAY:
         return True
     return False
 
