@@ -216,6 +216,7 @@ class Timeline(BaseModel):
     customer_id: int = Field(description="Our number of the customer, as the Temporal UI shows it.")
     time_zone: str | None = Field(description="The customer's, if it is known.", examples=["Europe/Berlin"])
     clock: Clock = Field(description="Journey time is origin + (wall time - origin) * speed.")
+    journeys: list[str] | None = Field(description="Those asked about, or that send the message; None for all.")
     entries: list[Entry]
     next: datetime | None = Field(description="Give it as `before` for what is older; None at the end.")
 
@@ -285,6 +286,7 @@ async def read_timeline(
         customer_id=customer,
         time_zone=(await customers.profile(db, customer))["time_zone"],
         clock=await customers.clock_of(db, customer),
+        journeys=journeys,
         entries=[_entry(ctx, kind, row) for kind, row in rows if last is None or row["at"] >= last],
         next=last,
     )

@@ -6,6 +6,7 @@ from cli import commands
 from cli.audit import audit
 from cli.bench import bench
 from cli.demo.command import demo
+from cli.explain import explain
 from cli.export import export
 from cli.keys import keys, migrate
 from cli.payload_keys import WHERE, payload_keys
@@ -29,6 +30,7 @@ app.command(rich_help_panel=HERE)(bench)
 RUNNING = "A running installation"
 app.command("list", rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.list_journeys)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.show)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(explain)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.start)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.pause)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.resume)

@@ -264,6 +264,11 @@ async def test_wrong_requests_get_a_clear_answer(scene: Scene) -> None:
         assert (await scene.get(f"/v1/customers/{person.user_id}/timeline?{wrong}")).status_code == 422, wrong
 
 
-@pytest.mark.parametrize("asked", [{"journey": "Nobody"}, {"message": "nobody/nothing"}])
-async def test_what_there_is_not_has_no_entries(scene: Scene, asked: dict[str, str]) -> None:
-    assert await entries(scene, await scene.person(), **asked) == []
+@pytest.mark.parametrize(
+    ("asked", "journeys"),
+    [("journey=Nobody", ["Nobody"]), ("message=nobody/nothing", []), ("message=another_bank", ["RefusedByBank"])],
+)
+async def test_what_there_is_not_has_no_entries(scene: Scene, asked: str, journeys: list[str]) -> None:
+    person = await scene.person()
+    found = (await scene.get(f"/v1/customers/{person.user_id}/timeline?{asked}")).json()
+    assert (found["entries"], found["journeys"]) == ([], journeys)
