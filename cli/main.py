@@ -11,6 +11,7 @@ from cli.export import export
 from cli.keys import keys, migrate
 from cli.payload_keys import WHERE, payload_keys
 from cli.replay.command import replay
+from cli.torture.command import torture
 from cli.up import up
 
 app = typer.Typer(
@@ -26,6 +27,7 @@ app.command(rich_help_panel=HERE)(up)
 app.command(rich_help_panel=HERE)(demo)
 app.command(rich_help_panel=HERE)(replay)
 app.command(rich_help_panel=HERE)(bench)
+app.command(rich_help_panel=HERE)(torture)
 
 RUNNING = "A running installation"
 app.command("list", rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.list_journeys)

@@ -214,10 +214,16 @@ async def pause_long(field: Field) -> str:
 # The providers.
 
 
-def provider(kind: str, seconds: tuple[float, float] = (0, 0), retry_after: tuple[int, int] = (1, 1)) -> Strike:
+def provider(
+    kind: str,
+    seconds: tuple[float, float] = (0, 0),
+    retry_after: tuple[int, int] = (1, 1),
+    operation: str = "send",
+) -> Strike:
     """Return a fault that strikes the next calls of every provider in the sandbox's way `kind`.
 
     Args:
+        operation: ``send``, or ``lookup``: the questions of whoever settles uncertain sends.
         seconds: For how long answers are held, from and to.
         retry_after: Seconds a refused client is told to wait, from and to.
     """
@@ -226,13 +232,14 @@ def provider(kind: str, seconds: tuple[float, float] = (0, 0), retry_after: tupl
         calls = field.dice.randint(2, 6)
         fault = {
             "kind": kind,
+            "operation": operation,
             "times": calls,
             "seconds": field.dice.uniform(*seconds),
             "retry_after": field.dice.randint(*retry_after),
         }
         for name in PROVIDERS:
             await field.stage.tell_sandbox("PUT", "faults", {"provider": name, **fault})
-        return f"the next {calls} calls of each provider"
+        return f"the next {calls} {'calls' if operation == 'send' else 'questions'} of each provider"
 
     return strike
 
@@ -402,6 +409,7 @@ FAULTS: Mapping[str, Strike] = {
     "503 without effect": provider("status_503"),
     "500 with effect": provider("status_500_after_accept"),
     "503 with effect": provider("status_503_after_accept"),
+    "questions unanswered": provider("status_503", operation="lookup"),
     "callbacks doubled": callbacks("duplicate"),
     "callbacks delayed": callbacks("delay_seconds"),
     "callbacks shuffled": callbacks("shuffle"),

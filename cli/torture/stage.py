@@ -99,12 +99,13 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def open_stage(data: Path, *, keep: bool) -> AsyncIterator[Stage]:
+async def open_stage(data: Path, *, keep: bool, hasty: bool) -> AsyncIterator[Stage]:
     """Run the stack with empty data; whatever was in the directory goes.
 
     Args:
         data: Directory for data, logs and figures.
         keep: Leave the data at the end, to look into; the logs stay anyway.
+        hasty: Settle uncertain sends sooner than real providers would allow.
 
     Raises:
         StackError: It cannot start.
@@ -131,7 +132,7 @@ async def open_stage(data: Path, *, keep: bool) -> AsyncIterator[Stage]:
                 workers=WORKERS,
                 durable=True,
                 speed=SPEED,
-                environment={"JOURNEYS_CONFIG": str(CONFIGURATION)},
+                environment={"JOURNEYS_CONFIG": str(CONFIGURATION), **({"TORTURE_HASTY": "1"} if hasty else {})},
                 part_environment=clocks.environment if clocks else None,
                 programs=Programs(api="cli.torture.processes:create_app", worker=("-m", "cli.torture.processes")),
             )

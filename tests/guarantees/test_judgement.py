@@ -8,6 +8,7 @@ import pytest
 
 from cli.torture.evidence import Block, Effect, Event, Evidence, Message, Run, Stay, Suppression
 from cli.torture.judgement import Violation, begun_after_the_goal, judge
+from domain.clock import Clock
 from domain.messages import Channel
 from policy.configuration import Cap, Policy
 
@@ -33,8 +34,9 @@ LETTER = Message(
     claimed_at=NOON,
     resolved=False,
     resolution=None,
+    sent_again=False,
 )
-LEFT = Effect(1, "m-1", "email", "ada@example.com", NOON, NOON)
+LEFT = Effect(1, "m-1", "email", "ada@example.com", NOON)
 
 WHOLE = Evidence(
     accepted={"begun": NOON - SECOND, "won": NOON + SECOND},
@@ -46,14 +48,16 @@ WHOLE = Evidence(
     messages=[LETTER],
     effects=[LEFT],
     runs=[
-        Run("Offer-c1-e1", "completed"),
-        Run("Series-c1-e2", "running", waits_until=NOON + HOUR),
+        Run("Offer-c1-e1", "completed", NOON),
+        Run("Series-c1-e2", "running", NOON, waits_until=NOON + HOUR),
     ],
     suppressions=[],
     blocks=[],
     zones={1: "Etc/GMT"},
     merged=frozenset(),
-    now=NOON,
+    clock=Clock(),
+    read_at=NOON,
+    seen_before=10,
     clock_was_wrong_by=0.0,
     answers={"200": 2, "503": 1},
     refused=[],
@@ -85,7 +89,7 @@ def effects(*different: Effect) -> Break:
 def run(workflow_id: str, status: str, **different: object) -> Break:
     def change(evidence: Evidence) -> Evidence:
         others = [each for each in evidence.runs if each.workflow_id != workflow_id]
-        changed = Run(workflow_id, status, **different)  # type: ignore[arg-type]
+        changed = Run(workflow_id, status, NOON, **different)  # type: ignore[arg-type]
         return replace(evidence, runs=[*others, changed])
 
     return change
@@ -135,7 +139,7 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "a marketing message took effect twice": ("doubled", effects(LEFT, AGAIN)),
     "a marketing message took effect twice, whatever is recorded": (
         "doubled",
-        all_of(letter(resolution="sent_again"), effects(LEFT, AGAIN)),
+        all_of(letter(sent_again=True), effects(LEFT, AGAIN)),
     ),
     "a transactional one took effect twice, and nobody decided so": (
         "doubled",
@@ -143,22 +147,26 @@ BROKEN: dict[str, tuple[str, Break]] = {
     ),
     "a transactional one took effect three times": (
         "doubled",
-        all_of(letter(marketing=False, resolution="sent_again"), effects(LEFT, AGAIN, replace(AGAIN, id=3))),
+        all_of(letter(marketing=False, sent_again=True), effects(LEFT, AGAIN, replace(AGAIN, id=3))),
     ),
     "something left that nobody decided about": ("doubled", effects(LEFT, replace(AGAIN, message=None))),
     "our books say it left and it did not": ("lost", effects()),
     "a claim after the goal": ("after the goal", letter(sequence=31)),
     "a claim without a place": ("after the goal", letter(sequence=None)),
     "a call long after the goal's 200": ("after the goal", effects(replace(LEFT, asked_at=NOON + 14 * SECOND))),
+    "a push that takes its own place long after the goal's 200": (
+        "after the goal",
+        effects(replace(LEFT, replaced_at=(NOON + 14 * SECOND,))),
+    ),
     "a run whose decisions fail": ("stuck", run("Series-c1-e2", "running", troubles=("its decision has failed",))),
     "a run that waits for nothing": ("stuck", run("Series-c1-e2", "running")),
-    "a run that slept in": ("stuck", run("Series-c1-e2", "running", waits_until=NOON - 2 * HOUR)),
+    "a run that slept in": ("stuck", run("Series-c1-e2", "running", waits_until=NOON - HOUR)),
     "a run that goes on after its stay": ("stuck", run("Offer-c1-e1", "running", waits_until=NOON + HOUR)),
     "a run that ended and nobody knows": ("stuck", run("Series-c1-e2", "terminated")),
     "a stay without a run": ("stuck", without_run("Series-c1-e2")),
     "a run without a stay": ("stuck", run("Series-c9-e9", "running", waits_until=NOON + HOUR)),
     "a message nobody settled": ("unresolved", letter(status="unknown")),
-    "a message for ever on its way": ("unresolved", letter(status="sending")),
+    "a message for ever on its way": ("unresolved", letter(status="sending", claimed_at=NOON - 16 * SECOND)),
     "a message that waits for a run that is gone": ("unresolved", all_of(letter(status="waiting"), effects())),
     "a text at night": (
         "policy",
@@ -196,7 +204,7 @@ def test_a_letter_to_somebody_held_out_is_noticed() -> None:
 
 ALLOWED: dict[str, Break] = {
     "a transactional message sent again by a recorded decision": all_of(
-        letter(marketing=False, resolution="sent_again"), effects(LEFT, AGAIN)
+        letter(marketing=False, sent_again=True), effects(LEFT, AGAIN)
     ),
     "a claim before the goal whose call begins soon after it": effects(replace(LEFT, asked_at=NOON + 5 * SECOND)),
     "a message decided against after the goal": all_of(letter(status="skipped", sequence=31), effects()),
@@ -210,6 +218,9 @@ ALLOWED: dict[str, Break] = {
     "a letter on its way when its address was suppressed": lambda evidence: replace(
         evidence, suppressions=[Suppression("email", "ada@example.com", NOON - 5 * SECOND)]
     ),
+    "a message that is just being sent": letter(status="sending", claimed_at=NOON - 14 * SECOND),
+    "a message that was claimed while the evidence was gathered": effects(LEFT, replace(AGAIN, id=11, message="m-9")),
+    "a run that is only slow": run("Series-c1-e2", "running", waits_until=NOON - 4 * SECOND),
     "a run an operator has paused": run("Series-c1-e2", "running", paused=True),
 }
 
