@@ -40,7 +40,7 @@ from tests.api.conftest import application, client_of
 from tests.api.fuzz import Credentials, FromEverywhere, Known
 from tests.api.scene import Providers, Scene
 
-EXAMPLES = int(os.environ.get("JOURNEYS_FUZZ", "15"))
+EXAMPLES = int(os.environ.get("JOURNEYS_FUZZ", "10"))
 
 ERASURE = "DELETE /v1/customers/{user_id}"
 HALF_FULL = {"filled": 20, "total": 40}
