@@ -237,8 +237,9 @@ def provider(
             "seconds": field.dice.uniform(*seconds),
             "retry_after": field.dice.randint(*retry_after),
         }
-        for name in PROVIDERS:
-            await field.stage.tell_sandbox("PUT", "faults", {"provider": name, **fault})
+        async with field.stage.alone_with("sandbox"):
+            for name in PROVIDERS:
+                await field.stage.tell_sandbox("PUT", "faults", {"provider": name, **fault})
         return f"the next {calls} {'calls' if operation == 'send' else 'questions'} of each provider"
 
     return strike

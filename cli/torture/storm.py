@@ -48,6 +48,8 @@ _ON_ITS_WAY = {
 LASTS = {"long pause of a worker": 35.0, "callbacks doubled": 15.0, "callbacks delayed": 15.0}
 """Wall seconds of the faults that last longest: after their first time they strike only where the storm has room."""
 
+_TELL_EVERY = 10.0
+
 Tell = Callable[[str], None]
 """Says a line to whoever watches."""
 
@@ -240,17 +242,21 @@ async def _calm(ground: Field) -> None:
     await stage.tell_sandbox("PUT", "callbacks", {})
 
 
-async def _quiet(stage: Stage, within: float, tell: Tell) -> dict[str, int]:
-    """Wait until nothing is on its way any more; returns what still was when patience ended."""
-    deadline = time.monotonic() + within
+async def _quiet(stage: Stage, within: float, tell: Tell) -> None:
+    """Wait until nothing is on its way any more; what still is when patience ends is for the judge."""
+    began = told = time.monotonic()
     while True:
         moving = await _moving(stage)
         if not moving:
             tell("everything is quiet")
-            return {}
-        if time.monotonic() > deadline:
+            return
+        now = time.monotonic()
+        if now > began + within:
             tell(f"not quiet after {within:.0f} s: {moving}")
-            return moving
+            return
+        if now > told + _TELL_EVERY:
+            tell(f"still on its way: {', '.join(f'{number} {what}' for what, number in moving.items())}")
+            told = now
         await asyncio.sleep(1)
 
 
