@@ -21,6 +21,7 @@ from api import (
     policy,
     preferences,
     problems,
+    reference,
     reports,
     silences,
     subscriptions,
@@ -97,7 +98,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         dependencies=[Depends(documented_body)],
         # By which the audit log names what was done.
         generate_unique_id_function=lambda route: route.name,
-        # FastAPI's pages would load their programs from somebody else's servers.
+        # FastAPI's own pages load their programs from somebody else's servers.
         docs_url=None,
         redoc_url=None,
         strict_content_type=False,
@@ -106,6 +107,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         app.add_middleware(codec.Cors, ui_url=str(configuration.ui_url))
     app.add_middleware(Edge, https=configuration.public_url.scheme == "https")
     problems.install(app)
+    reference.install(app)
     for room in (
         events,
         journeys,
