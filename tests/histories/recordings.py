@@ -98,7 +98,7 @@ class Recording:
         asked = [
             _payloads(_told(event)["input"])[0]["draft"]
             for event in self.events
-            if _kind(event) == "ACTIVITY_TASK_SCHEDULED"
+            if _kind(event) == "ACTIVITY_TASK_SCHEDULED" and _told(event)["activityType"]["name"] == "deliver"
         ]
         return {(draft["channel"], draft["template"]) for draft in asked}
 
