@@ -71,7 +71,10 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         secret = configuration.secret.get_secret_value().encode()
-        async with await open_pool(configuration.database_url, size=20) as pool:
+        async with (
+            await open_pool(configuration.database_url, size=20) as pool,
+            await open_pool(configuration.database_url, size=4) as audit_pool,
+        ):
             async with pool.acquire() as connection:
                 await installation.begin(connection, configuration.speed)
                 await contact.remember_policy(
@@ -80,6 +83,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
             app.state.context = Context(
                 settings=configuration,
                 pool=pool,
+                audit_pool=audit_pool,
                 catalog=catalog,
                 temporal=await connect(lazy=True),
                 links=Links(configuration.base, secret),

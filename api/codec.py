@@ -131,7 +131,7 @@ async def _decoder(
             f"a valid key is required, as a bearer token, or by way of {ctx.settings.base}{PATH}",
             headers={"WWW-Authenticate": "Bearer"},
         )
-    await auditing.enter(request, ctx.pool, key)
+    await auditing.enter(request, key)
     if keys.Scope.DECODE not in key.scopes:
         raise Problem(403, "forbidden", "the key lacks the scope decode")
     return key
@@ -233,7 +233,7 @@ async def change_session(
     known = await recognised(request, ctx, key)
     if known is None or keys.Scope.DECODE not in known.scopes:
         return _page(ctx, refused="This is no key with the scope decode.", status=403)
-    await auditing.enter(request, ctx.pool, known)
+    await auditing.enter(request, known)
     back.set_cookie(
         COOKIE,
         _sessions(ctx).open(key, datetime.now(UTC)),

@@ -27,6 +27,7 @@ class Context:
 
     settings: Settings
     pool: Pool
+    audit_pool: Pool
     catalog: Catalog
     temporal: Client
     links: Links
@@ -115,7 +116,7 @@ def allowed(*scopes: Scope) -> Callable[..., object]:
         if key is None:
             raise _unauthorised("Bearer")
         if (revealing or request.method not in auditing.HARMLESS) and not key.scopes & telling:
-            await auditing.enter(request, ctx.pool, key)
+            await auditing.enter(request, key)
         if not key.scopes & set(scopes):
             raise Problem(403, "forbidden", f"the key lacks the scope {' or '.join(scopes)}")
         return key

@@ -1,5 +1,6 @@
 """The audit log: nothing is done without an entry, and no entry is changed or holds what must be erased."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -183,6 +184,16 @@ async def test_no_entry_is_changed_or_removed(scene: Scene, table: str, change: 
     await scene.as_operator("DELETE", "/v1/customers/nobody")
     with pytest.raises(asyncpg.RaiseError, match="only added to"):
         await scene.context.pool.execute(change.format(table))
+
+
+async def test_entries_never_wait_for_the_requests_that_wait_for_them(scene: Scene) -> None:
+    person = await scene.person()
+    headers = {"Authorization": f"Bearer {OPERATOR}"}
+    # Each holds a connection while its answer is entered, and together they want more than there are.
+    asked = [scene.http.get(f"/v1/customers/{person.user_id}/inbox", headers=headers) for _ in range(60)]
+    answers = await asyncio.wait_for(asyncio.gather(*asked), 30)
+    assert {answer.status_code for answer in answers} == {200}
+    assert {entry["answer"] for entry in await entries(scene, customer=person.customer)} == {"200"}
 
 
 async def test_a_failure_inside_is_the_answer_of_its_entry(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
