@@ -56,6 +56,15 @@ async def test_an_email_as_sendgrid_takes_it(sendgrid: SendGrid, provider: Provi
     }
 
 
+@pytest.mark.parametrize("address", ["anna@cars.example@", "anna@cars exa.mple", "Anna <bob@cars.example>"])
+async def test_what_is_no_address_is_left_to_sendgrid_to_refuse(
+    address: str, sendgrid: SendGrid, provider: Provider
+) -> None:
+    provider.will(Answer(202))
+    await sendgrid.send(letters.email().model_copy(update={"recipient": address}))
+    assert provider.asked[0].json["personalizations"][0]["to"] == [{"email": address}]
+
+
 async def test_an_email_nobody_can_unsubscribe_from_says_nothing_of_it(sendgrid: SendGrid, provider: Provider) -> None:
     provider.will(Answer(202))
     assert await sendgrid.send(letters.email(unsubscribe_url=None)) == Receipt(None)

@@ -343,12 +343,12 @@ async def test_a_device_that_turns_out_to_be_dead_is_not_tried_again(world: Worl
 async def test_a_cascade_goes_on_where_a_message_was_never_taken(world: World) -> None:
     person = await world.person()
     await fails(world, person, "sms", "connection_reset")
-    await person.does("ladder_begun", application_id="A-1")
+    await person.does("ladder_begun", application_id="A-1", by="sms")
     await world.until(lambda: person.status_of("sms"), "unknown")
     await settle(world, person)
-    assert await person.status_of("email") is None
+    assert await person.status_of("inbox") is None
     await world.dispatch(person)
-    await world.until(lambda: person.status_of("email"), "delivered")
+    await world.until(lambda: person.status_of("inbox"), "delivered")
     assert await person.status_of("sms") == "failed"
 
 
@@ -356,7 +356,7 @@ async def test_a_number_that_turns_out_to_be_dead_is_not_tried_again_and_the_cas
     person = await world.person()
     await world.behaves(person.phone, delivery="never")
     await fails(world, person, "sms", "status_500_after_accept")
-    await person.does("ladder_begun", application_id="A-1")
+    await person.does("ladder_begun", application_id="A-1", by="sms")
     await world.until(lambda: person.status_of("sms"), "unknown")
     row = await row_of(person)
     sent = {
@@ -380,7 +380,7 @@ async def test_a_number_that_turns_out_to_be_dead_is_not_tried_again_and_the_cas
     why = "select reason || ' ' || source from suppressions where channel = 'sms' and recipient = $1"
     assert await world.pool.fetchval(why, person.phone) == "dead twilio:30005"
     await world.dispatch(person)
-    await world.until(lambda: person.status_of("email"), "delivered")
+    await world.until(lambda: person.status_of("inbox"), "delivered")
 
 
 # Once more, and never a third time.
