@@ -224,8 +224,9 @@ async def change_session(
     ] = "",
 ) -> Response:
     """Begin a session with a key, or end the one there is."""
-    if request.headers.get("origin", origin_of(ctx.settings.base)) != origin_of(ctx.settings.base):
-        return _page(ctx, refused=f"This page must be opened at {ctx.settings.base}{PATH}.", status=403)
+    # Our own pages keep their address to themselves, so their forms come without an origin.
+    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return _page(ctx, refused="This form is not ours.", status=403)
     back = RedirectResponse(f"{ctx.settings.base}{PATH}", 303)
     if not key:
         back.delete_cookie(COOKIE, path=_cookie_path(ctx))
@@ -255,4 +256,6 @@ def _cookie_path(ctx: Context) -> str:
 
 
 def _page(ctx: Context, *, decodes: bool = False, refused: str | None = None, status: int = 200) -> Response:
-    return Pages(ctx.deployment.company, "en").codec(decodes=decodes, refused=refused, status=status)
+    return Pages(ctx.deployment.company, "en").codec(
+        endpoint=f"{ctx.settings.base}{PATH}", decodes=decodes, refused=refused, status=status
+    )
