@@ -4,18 +4,20 @@ The judge is the providers' own ledger: how many messages of an id took effect.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.testing import ActivityEnvironment
 
 from activities.resolve import CALLBACK_WITHIN, MOST_LOOKS, Next, Resolve, next_step
@@ -367,7 +369,7 @@ async def test_a_number_that_turns_out_to_be_dead_is_not_tried_again_and_the_cas
         "error_code": 30005,
         "date_created": format_datetime(datetime.now(UTC)),
     }
-    await pass_on_the_wall(world, [person], MINUTE)
+    await pass_on_the_wall(world, [person], HOUR)
     async with a_provider() as provider, open_client() as client, world.pool.acquire() as connection:
         provider.will(answer_json(200, {"messages": [sent], "next_page_uri": None}))
         twilio = TwilioSms(Twilio(TwilioSettings(base_url=provider.url), client, "https://j.example"))
@@ -529,22 +531,44 @@ async def test_what_must_not_be_sent_any_more_is_not_sent_again(world: World, me
     assert await effects(world, person) == 1
 
 
-async def test_an_erased_customer_is_neither_asked_for_nor_written_to(world: World) -> None:
-    person = await in_doubt(world, "sms", "connection_reset", urgent=True)
-    message = (await row_of(person))["id"]
+async def erases(world: World, person: Person) -> None:
     headers = {"Authorization": f"Bearer {world.stack.operator_key}"}
     async with httpx.AsyncClient(base_url=world.stack.api_url, headers=headers) as operator:
         (await operator.delete(f"/v1/customers/{person.user_id}")).raise_for_status()
+
+
+async def test_an_erased_customer_is_neither_asked_for_nor_written_to(world: World) -> None:
+    person = await in_doubt(world, "sms", "connection_reset", urgent=True)
+    message = (await row_of(person))["id"]
+    await erases(world, person)
     for _ in range(3):
         await world.pool.execute(
             "update messages set look_after = now(), sending_at = now() - interval '1 hour' where id = $1", message
         )
         await look(world)
-    row = await world.pool.fetchrow("select * from messages where id = $1", message)
+    assert await became_of(world, message) == ("unknown", "assumed_sent", 0)
+
+
+async def test_a_customer_who_is_erased_while_the_provider_is_asked_is_not_written_to(world: World) -> None:
+    person = await in_doubt(world, "email", "connection_reset", urgent=True)
+    message = (await row_of(person))["id"]
+    await pass_on_the_wall(world, [person], HOUR)
+    async with two_workers(world) as (one, _):
+        async with world.pool.acquire() as connection:
+            doubt = await uncertain.take(connection, MINUTE)
+        assert doubt is not None
+        assert doubt.recipient == person.email
+        await erases(world, person)
+        assert await one.look_into(doubt) is Resolution.ASSUMED_SENT
+    assert await became_of(world, message) == ("unknown", "assumed_sent", 0)
+
+
+async def became_of(world: World, message: UUID) -> tuple[str, str, int]:
+    """What became of a message whose person is known no more, and how often it took effect."""
+    row = await world.pool.fetchrow("select status, resolution from messages where id = $1", message)
     assert row is not None
-    assert (row["status"], row["resolution"], row["sent_again_at"]) == ("unknown", "assumed_sent", None)
     ledger = await world.providers.get("/_sandbox/ledger", params={"message_id": str(message)})
-    assert ledger.json()["entries"] == []
+    return row["status"], row["resolution"], len(ledger.json()["entries"])
 
 
 # Whoever died over it, and whoever comes at the same time.
@@ -598,7 +622,7 @@ async def test_two_workers_at_once_ask_and_send_once(world: World) -> None:
 
 async def test_who_comes_back_after_somebody_else_took_over_changes_nothing(world: World) -> None:
     person = await in_doubt(world, "email", urgent=True)
-    await pass_on_the_wall(world, [person], 5 * MINUTE)
+    await pass_on_the_wall(world, [person], HOUR)
     async with two_workers(world) as (slow, _):
         async with world.pool.acquire() as connection:
             doubt = await uncertain.take(connection, MINUTE)
@@ -614,6 +638,8 @@ async def test_who_comes_back_after_somebody_else_took_over_changes_nothing(worl
 async def test_nothing_runs_where_nothing_is_in_doubt(world: World) -> None:
     person = await in_doubt(world, "sms")
     await settle(world, person)
+    # What other tests have left has its time.
+    await world.pool.execute("update messages set look_after = now() + interval '1 hour' where status = 'unknown'")
     newest = await world.temporal.get_workflow_handle(RESOLVE_SENDS).describe()
     await settle_uncertain_sends(world.pool, world.temporal)
     assert (await world.temporal.get_workflow_handle(RESOLVE_SENDS).describe()).run_id == newest.run_id
@@ -646,5 +672,7 @@ async def test_the_decision_and_its_evidence_are_told_and_nothing_personal(world
     )
     run = world.temporal.get_workflow_handle(RESOLVE_SENDS)
     history = await run.fetch_history()
-    kept = history.to_json() + str(message["evidence"])
+    details = (await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)).current_details
+    assert re.search(r"looked into:\*\* [1-9].*\*\*[1-9]\d*\*\* found at their providers", details, re.DOTALL), details
+    kept = history.to_json() + str(message["evidence"]) + details
     assert [secret for secret in (person.phone, person.email, person.user_id, "car loan") if secret in kept] == []
