@@ -158,12 +158,16 @@ class Deliver:
             return await self._decide(connection, asked)
 
     async def _asked(self, connection: Connection, request: DeliverRequest, started: datetime, began: float) -> _Asked:
-        """Lock the customer, then read what is asked for, and when: waiting and pauses are part of it."""
+        """Lock the customer, then read what is asked for, and when.
+
+        That is when the attempt started, unless it has waited or was paused for longer than a claim holds.
+        """
         addressee = await messages.addressee(connection, request.enrolment)
         if addressee is None:
             raise ApplicationError(f"enrolment {request.enrolment} is unknown", non_retryable=True)
         clock = await customers.clock_of(connection, addressee.person.customer)
         declaration = self.catalog.journeys.get(addressee.journey)
+        waited = time.monotonic() - began
         proposal = Proposal(
             message=message_id(request.enrolment, request.draft.step, request.occurrence),
             customer=addressee.person.customer,
@@ -171,7 +175,7 @@ class Deliver:
             priority=declaration.priority if declaration else 3,
             request=request,
             policy_version=self.deployment.policy.version,
-            now=clock.journey_time(started + timedelta(seconds=time.monotonic() - began)),
+            now=clock.journey_time(started + timedelta(seconds=waited if waited > LEAVES_WITHIN else 0)),
         )
         return _Asked(proposal, addressee, declaration, clock, await messages.find(connection, proposal.message))
 
