@@ -84,6 +84,7 @@ def judge(evidence: Evidence, policy: Policy) -> list[Violation]:
         _no_run_stuck,
         _runs_and_stays_match,
         _nothing_unresolved,
+        _decided_when_it_left,
         _quiet_hours_kept,
         _caps_kept,
         _blocks_kept,
@@ -247,6 +248,16 @@ def _nothing_unresolved(books: Books) -> Iterator[Violation]:
 
 
 # The contact policy, recomputed from what really left.
+
+
+def _decided_when_it_left(books: Books) -> Iterator[Violation]:
+    """The time the policy decided by is the time of the call, whatever the worker was doing meanwhile."""
+    for message, effect in _that_left(books):
+        once = len(books.effects[message.id]) == 1 and not message.sent_again
+        decided = books.evidence.clock.wall_time(message.at)
+        if once and effect.asked_at > decided + 2 * LEAVES_WITHIN + A_CALL:
+            late = (effect.asked_at - decided).total_seconds()
+            yield Violation("policy", _named(message), f"left {late:.1f} s after the time it was decided by")
 
 
 def _quiet_hours_kept(books: Books) -> Iterator[Violation]:

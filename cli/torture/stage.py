@@ -139,7 +139,7 @@ async def open_stage(data: Path, *, keep: bool, hasty: bool) -> AsyncIterator[St
         )
         yield Stage(
             stack,
-            await Client.connect(stack.temporal_address, data_converter=data_converter(), lazy=True),
+            await Client.connect(stack.temporal_address, data_converter=data_converter()),
             await resources.enter_async_context(
                 httpx.AsyncClient(base_url=stack.sandbox_url, trust_env=False, timeout=20)
             ),

@@ -168,6 +168,10 @@ BROKEN: dict[str, tuple[str, Break]] = {
     "a message nobody settled": ("unresolved", letter(status="unknown")),
     "a message for ever on its way": ("unresolved", letter(status="sending", claimed_at=NOON - 16 * SECOND)),
     "a message that waits for a run that is gone": ("unresolved", all_of(letter(status="waiting"), effects())),
+    "a letter decided long before it left": (
+        "policy",
+        all_of(letter(at=NOON - 20 * SECOND), effects(LEFT)),
+    ),
     "a text at night": (
         "policy",
         all_of(letter(channel="sms", at=NOON.replace(hour=21)), effects(replace(LEFT, channel="sms"))),
