@@ -64,6 +64,7 @@ class Message:
         claimed_at: Wall time by the database's clock.
         resolution: How an uncertain send was settled.
         sent_again: Whether it is recorded that somebody decided to send it once more.
+        asked_by_replacing: Whether it was handed over again to ask about it, as a push is.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Message:
     resolved: bool
     resolution: str | None
     sent_again: bool
+    asked_by_replacing: bool
 
 
 @dataclass(frozen=True)
@@ -212,7 +214,8 @@ async def gather(
             """
             select id::text, customer_id, enrolment_id, channel, message_class = 'marketing', recipient, status,
                    sequence, journey_at, sending_at, resolved_at is not null, resolution,
-                   sent_again_at is not null and evidence @> '[{"fact": "sent_again"}]'
+                   sent_again_at is not null and evidence @> '[{"fact": "sent_again"}]',
+                   coalesce(evidence @> '[{"fact": "asked_by_replacing"}]', false)
             from messages order by created_at
             """
         )

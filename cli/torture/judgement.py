@@ -253,7 +253,8 @@ def _nothing_unresolved(books: Books) -> Iterator[Violation]:
 def _decided_when_it_left(books: Books) -> Iterator[Violation]:
     """The time the policy decided by is the time of the call, whatever the worker was doing meanwhile."""
     for message, effect in _that_left(books):
-        once = len(books.effects[message.id]) == 1 and not message.sent_again
+        # Whoever settles an uncertain send asks the policy anew, and leaves the first time as it is.
+        once = not message.sent_again and not message.asked_by_replacing
         decided = books.evidence.clock.wall_time(message.at)
         if once and effect.asked_at > decided + 2 * LEAVES_WITHIN + A_CALL:
             late = (effect.asked_at - decided).total_seconds()

@@ -35,6 +35,7 @@ LETTER = Message(
     resolved=False,
     resolution=None,
     sent_again=False,
+    asked_by_replacing=False,
 )
 LEFT = Effect(1, "m-1", "email", "ada@example.com", NOON)
 
