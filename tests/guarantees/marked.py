@@ -1,0 +1,53 @@
+"""The API and the worker with the tests' stories beside the journeys that ship, and one that tells all it knows.
+
+``tests.guarantees.marked:create_app`` is the API, ``python -m tests.guarantees.marked`` the worker.
+"""
+
+from datetime import timedelta
+
+from fastapi import FastAPI
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from domain.events import Code, Event
+    from tests.workflows.stories import STORIES, StoryEnded
+    from workflows.drafts import inbox, sms
+    from workflows.enabled import JOURNEYS
+    from workflows.journey import Journey, journey
+
+
+class BlurtBegun(Event, name="blurt_begun"):
+    """Starts what tells all it knows."""
+
+    bank: Code | None = None
+    amount: float = 0
+
+
+class Overheard(Event, name="overheard"):
+    """What it hears meanwhile."""
+
+    bank: Code | None = None
+
+
+@journey(starts_on=BlurtBegun, key="application_id", ends_on=StoryEnded, listens_to=Overheard)
+class Blurt(Journey):
+    """Asks and sends, and then has a bug that quotes everything the run has ever been told."""
+
+    async def steps(self) -> None:
+        await self.send(inbox("abandoned_application/almost_empty"))
+        reply = await self.ask(sms("abandoned_application/almost_empty"), within=timedelta(days=300))
+        raise ValueError(f"{reply!r} {vars(self)!r}")
+
+
+def create_app() -> FastAPI:
+    """Build the API."""
+    import api.app
+
+    return api.app.create_app((*JOURNEYS, *STORIES, Blurt))
+
+
+if __name__ == "__main__":
+    import worker
+    from tests.guarantees.marked import Blurt as Importable
+
+    worker.main((*JOURNEYS, *STORIES, Importable))

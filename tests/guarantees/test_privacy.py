@@ -1,0 +1,472 @@
+"""Nothing of anybody is in Temporal or in a log: marked people go every way there is, and no mark is found."""
+
+import asyncio
+import base64
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.query.v1 import WorkflowQuery
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkflowExecutionRequest,
+    ListWorkflowExecutionsRequest,
+    QueryWorkflowRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from cli.payload_keys import payloads_of
+from cli.stack import EmbeddedStack
+from cli.stack.services import Programs
+from tests.world import where_it_is
+
+SPEED = 86_400.0
+"""A day in a second."""
+
+MARK = f"mark{uuid4().hex[:16]}"
+"""In everything that is told of anybody or by anybody, and nowhere else."""
+
+PROGRAMS = Programs(api="tests.guarantees.marked:create_app", worker=("-m", "tests.guarantees.marked"))
+
+
+@dataclass
+class Marked:
+    """Somebody who has the mark wherever one can be had."""
+
+    name: str
+    phone: str = field(default_factory=lambda: f"+1415{uuid4().int % 10_000_000:07d}")
+
+    @property
+    def user_id(self) -> str:
+        return f"{MARK}.{self.name}@example.com"
+
+    @property
+    def email(self) -> str:
+        return f"{MARK}-{self.name}@example.com"
+
+    @property
+    def token(self) -> str:
+        return f"{MARK}:{self.name}:token"
+
+    @property
+    def application(self) -> str:
+        return f"{MARK}/{self.name}"
+
+
+@dataclass
+class Scenery:
+    """A whole installation in processes of its own, and everybody in it."""
+
+    stack: EmbeddedStack
+    api: httpx.AsyncClient
+    providers: httpx.AsyncClient
+    pool: asyncpg.Pool
+    temporal: Client
+    people: dict[str, Marked] = field(default_factory=dict)
+
+    # What the backend tells.
+
+    async def person(self, name: str, **differently: Any) -> Marked:
+        who = self.people[name] = Marked(name, **differently)
+        await self.providers.put(f"/_sandbox/people/{who.email}", json={"name": who.user_id, "email": who.email})
+        await self.tells(
+            "identify",
+            who,
+            anonymousId=f"{MARK}-{name}-anonymous",
+            traits={
+                "email": who.email,
+                "phone": who.phone,
+                "timezone": where_it_is(10),
+                "first_name": f"{MARK}-first",
+                "last_name": f"{MARK}-last",
+                f"{MARK}_trait": {"nested": [MARK]},
+            },
+            context={
+                "ip": MARK,
+                "page": {"url": f"https://example.com/{MARK}"},
+                "device": {"token": who.token, "type": MARK},
+            },
+        )
+        return who
+
+    async def tells(self, call: str, who: Marked | None, **body: Any) -> httpx.Response:
+        named = {"userId": who.user_id} if who else {}
+        given = {"messageId": f"{MARK}-{uuid4().hex}", **named, **body}
+        return await self.api.post(f"/v1/{call}", json=given, auth=(self.stack.write_key, ""))
+
+    async def does(self, who: Marked, event: str, **properties: Any) -> None:
+        told = {"application_id": who.application, "comment": MARK, f"{MARK}_property": MARK, **properties}
+        assert (await self.tells("track", who, event=event, properties=told)).status_code == 200
+
+    async def begins(self, who: Marked, **properties: Any) -> None:
+        await self.does(who, "credit_application_started", **{"filled": 2, "total": 40, **properties})
+
+    async def operator(self, method: str, path: str, body: object = None) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.stack.operator_key}"}
+        return await self.api.request(method, path, json=body, headers=headers)
+
+    # What happens at the providers.
+
+    async def fault(self, provider: str, address: str, kind: str, times: int = 1) -> None:
+        fault = {"provider": provider, "address": address, "kind": kind, "times": times, "seconds": 15}
+        (await self.providers.put("/_sandbox/faults", json=fault)).raise_for_status()
+
+    async def writes(self, who: Marked, text: str) -> None:
+        wrote = {"from": who.phone, "to": "+15550100", "text": text}
+        (await self.providers.post("/_sandbox/inbound", json=wrote)).raise_for_status()
+
+    # What is to be seen.
+
+    async def until(self, what: str, look: Callable[[], Awaitable[object]], within: float = 60) -> None:
+        async with asyncio.timeout(within):
+            while not await look():  # noqa: ASYNC110, only the processes know
+                await asyncio.sleep(0.1)
+
+    async def sees(self, sql: str, *arguments: Any, within: float = 60) -> None:
+        """Wait until a query finds something."""
+        try:
+            await self.until(sql, lambda: self.pool.fetchval(f"select exists ({sql})", *arguments), within)
+        except TimeoutError:
+            rows = await self.pool.fetch(
+                "select i.value, m.channel, m.template, m.status, m.reason from messages m join identities i using "
+                "(customer_id) where i.kind = 'user' order by i.value, m.created_at"
+            )
+            notes = await self.pool.fetch("select name, note, dispatched_at from events order by id")
+            raise AssertionError(f"never seen: {sql} {arguments}\n{rows}\n{notes}") from None
+
+    async def sees_message(self, who: Marked, condition: str, within: float = 60) -> None:
+        await self.sees(
+            f"select from messages m join identities i using (customer_id) where i.value = $1 and {condition}",
+            who.user_id,
+            within=within,
+        )
+
+    async def run_of(self, who: Marked) -> str:
+        found: str | None = None
+
+        async def look() -> bool:
+            nonlocal found
+            found = await self.pool.fetchval(
+                "select workflow_id from enrolments e join identities i using (customer_id) where i.value = $1 limit 1",
+                who.user_id,
+            )
+            return found is not None
+
+        await self.until(f"a run of {who.name}", look)
+        assert found
+        return found
+
+    async def number_of(self, who: Marked) -> int:
+        return int((await self.run_of(who)).rsplit("-e", 1)[1])
+
+
+@pytest.fixture(scope="module")
+async def scenery(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scenery]:
+    data = tmp_path_factory.mktemp("marked")
+    environment = {"JOURNEYS_LOG_LEVEL": "DEBUG"}
+    async with contextlib.AsyncExitStack() as resources:
+        enter = resources.enter_async_context
+        stack = await enter(EmbeddedStack(data, durable=False, speed=SPEED, environment=environment, programs=PROGRAMS))
+        yield Scenery(
+            stack,
+            await enter(httpx.AsyncClient(base_url=stack.api_url, timeout=30)),
+            await enter(httpx.AsyncClient(base_url=stack.sandbox_url, timeout=30)),
+            await enter(asyncpg.create_pool(stack.database_url, min_size=1, max_size=4)),
+            await Client.connect(stack.temporal_address),
+        )
+
+
+# Every way there is.
+
+
+async def reaches_the_goal(scenery: Scenery) -> None:
+    """Is called, gets a letter, an inbox message and an SMS, comes back in between, and submits."""
+    who = await scenery.person("ada")
+    await scenery.begins(who)
+    await scenery.sees_message(who, "channel = 'call'")
+    await scenery.does(who, "credit_application_progressed", filled=3, total=40)
+    await scenery.sees_message(who, "channel = 'sms' and status = 'delivered'")
+    await scenery.does(who, "credit_application_submitted", bank=MARK)
+    await scenery.sees(
+        "select from enrolments where workflow_id = $1 and outcome = 'goal' and ended_at is not null",
+        await scenery.run_of(who),
+    )
+
+
+async def is_refused_everywhere(scenery: Scenery) -> None:
+    """The device is dead, the letter bounces with a reason, the number is not one: providers quote them all."""
+    who = await scenery.person("ben", phone="+15005550001")
+    for address, delivery in ((who.token, "unregistered"), (who.email, "bounced")):
+        (await scenery.providers.put(f"/_sandbox/people/{address}", json={"delivery": delivery})).raise_for_status()
+    await scenery.does(who, "cascade_begun")
+    for channel in ("push", "email", "sms"):
+        await scenery.sees_message(who, f"channel = '{channel}' and status = 'failed'")
+
+
+async def meets_bad_luck(scenery: Scenery) -> None:
+    """Providers are away, refuse for their rates, answer nothing that can be relied on."""
+    who = await scenery.person("cy")
+    await scenery.fault("fcm", who.token, "status_429")
+    await scenery.fault("sendgrid", who.email, "status_500")
+    await scenery.fault("twilio", who.phone, "reset_after_accept")
+    await scenery.does(who, "cascade_begun")
+    await scenery.sees_message(who, "channel = 'push' and attempt > 1")
+    await scenery.sees_message(who, "channel = 'sms' and evidence is not null")
+    # Of this one nobody calls back, so Twilio is asked for what went to the number.
+    other = await scenery.person("cyd")
+    (await scenery.providers.put(f"/_sandbox/people/{other.phone}", json={"delivery": "never"})).raise_for_status()
+    await scenery.fault("twilio", other.phone, "reset_after_accept")
+    await scenery.does(other, "letter_begun", by="sms", urgent=True)
+    await scenery.sees_message(other, "resolution = 'found'")
+
+
+async def answers_in_words(scenery: Scenery) -> None:
+    """Answers a question with everything they are called, and the run then tells all it knows."""
+    who = await scenery.person("di")
+    await scenery.does(who, "blurt_begun", bank="North", amount=17.5)
+    await scenery.does(who, "overheard", bank="South")
+    await scenery.sees_message(who, "channel = 'sms' and status = 'delivered'")
+    await scenery.writes(who, f"My name is {MARK}, call {who.phone}")
+    await scenery.sees_message(who, "channel = 'sms' and status = 'replied'")
+    handle = scenery.temporal.get_workflow_handle(await scenery.run_of(who))
+
+    async def stuck() -> bool:
+        return (await handle.describe()).raw_description.pending_workflow_task.attempt > 2
+
+    await scenery.until("the bug", stuck)
+    await scenery.writes(who, f"STOP {MARK}")
+    await scenery.writes(who, "STOP")
+
+
+async def turn_out_to_be_one(scenery: Scenery) -> None:
+    """Somebody anonymous and somebody known, both with an application, by a call with a name of its own."""
+    who = await scenery.person("eve")
+    await scenery.begins(who)
+    stranger = {"anonymousId": f"{MARK}-stranger"}
+    started = {"application_id": who.application, "filled": 2, "total": 40}
+    await scenery.tells("track", None, event="credit_application_started", properties=started, **stranger)
+    await scenery.sees(
+        "select from enrolments e join identities i using (customer_id) where i.value = $1", stranger["anonymousId"]
+    )
+    await scenery.tells("track", who, event=f"{MARK} was seen with {MARK}", **stranger)
+    await scenery.sees("select from enrolments where outcome = 'merged' and ended_at is not null")
+
+
+async def is_erased(scenery: Scenery) -> None:
+    who = await scenery.person("fay")
+    await scenery.begins(who)
+    await scenery.sees_message(who, "channel = 'email'")
+    run = await scenery.run_of(who)
+    assert (await scenery.operator("DELETE", f"/v1/customers/{who.user_id}")).status_code == 204
+    await scenery.sees("select from enrolments where workflow_id = $1 and ended_at is not null", run)
+    await scenery.sees("select from erasures where completed_at is not null")
+    assert (await scenery.tells("track", who, event="car_viewed")).status_code == 410
+
+
+async def runs_into_the_database(scenery: Scenery) -> None:
+    """PostgreSQL's own errors quote the rows they refuse, to the worker and to the API."""
+    who = await scenery.person("gil")
+    await scenery.pool.execute(
+        "alter table messages add constraint refused_here check (recipient not like '%gil%') not valid"
+    )
+    await scenery.does(who, "letter_begun", by="email")
+    handle = scenery.temporal.get_workflow_handle(await scenery.run_of(who))
+
+    async def failing() -> bool:
+        pending = (await handle.describe()).raw_description.pending_activities
+        return bool(pending) and pending[0].attempt > 1 and pending[0].HasField("last_failure")
+
+    await scenery.until("the error", failing)
+    await scenery.pool.execute(
+        "alter table events add constraint refused_here check (properties ->> 'refuse' is null) not valid"
+    )
+    told = {"refuse": MARK}
+    assert (await scenery.tells("track", who, event=MARK, properties=told)).status_code >= 500
+    await scenery.pool.execute("alter table devices rename to devices_elsewhere")
+    assert (await scenery.operator("GET", f"/v1/customers/{who.user_id}")).status_code >= 500
+    await scenery.pool.execute("alter table devices_elsewhere rename to devices")
+
+
+async def is_told_of_wrongly(scenery: Scenery) -> None:
+    who = await scenery.person("hal")
+    await scenery.does(who, "credit_application_started", filled=MARK, total={MARK: MARK})
+    await scenery.does(who, "blurt_begun", bank=f"{MARK} bank")
+    await scenery.does(who, f"{MARK} happened")
+    bad = [{"type": "track", "userId": who.user_id, "event": "", "messageId": MARK}, MARK, {"type": MARK}]
+    await scenery.api.post("/v1/batch", json={"batch": bad}, auth=(scenery.stack.write_key, ""))
+    await scenery.api.post("/v1/track", content=f'{{"{MARK}": ', auth=(MARK, MARK))
+    await scenery.tells("identify", who, traits={"email": f"{MARK} no address", "phone": MARK, "timezone": MARK})
+    await scenery.operator("GET", f"/v1/customers/{MARK}-nobody")
+    await scenery.operator("POST", f"/v1/journeys/{MARK}/enrolments", {"user_id": MARK, MARK: MARK})
+    await scenery.api.get(f"/{MARK}", headers={"Authorization": f"Bearer {MARK}"})
+    for path in ("twilio/inbound", "twilio/status?mid=" + MARK, "sendgrid", "push", "call-centre"):
+        await scenery.api.post(f"/webhooks/{path}", content=MARK)
+    await scenery.sees("select from events where parked_at is not null")
+
+
+async def is_looked_after(scenery: Scenery) -> None:
+    """An operator pauses, talks, blocks, and stops."""
+    who = await scenery.person("ivy")
+    await scenery.begins(who, filled=40)
+    number = await scenery.number_of(who)
+    for command in ("pause", "pause", "resume", "skip_wait"):
+        await scenery.operator("POST", f"/v1/enrolments/{number}/{command}")
+    await scenery.operator("PUT", f"/v1/customers/{who.user_id}/dialogue")
+    consent = {"channel": "sms", "topic": "*", "given": False, "source": "form", "proof": {MARK: MARK}}
+    await scenery.operator("POST", f"/v1/customers/{who.user_id}/consents", consent)
+    await scenery.operator("DELETE", f"/v1/customers/{who.user_id}/dialogue")
+    await scenery.operator("POST", f"/v1/customers/{who.user_id}/blocks", {"name": "complaint", "lasts": "P1D"})
+    await scenery.sees_message(who, "true")
+    assert (await scenery.operator("POST", f"/v1/enrolments/{number}/stop")).status_code == 200
+    await scenery.operator("GET", f"/v1/customers/{who.user_id}/export")
+
+
+WAYS = (
+    reaches_the_goal,
+    is_refused_everywhere,
+    meets_bad_luck,
+    answers_in_words,
+    turn_out_to_be_one,
+    is_erased,
+    is_told_of_wrongly,
+    is_looked_after,
+)
+
+
+# Looking.
+
+
+class Search:
+    """Looks for marks in bytes, also in base64, and tells where one was found."""
+
+    def __init__(self, people: dict[str, Marked]) -> None:
+        words = {MARK, *(who.phone.removeprefix("+") for who in people.values())}
+        self._wanted = {word.encode() for word in words} | {part for word in words for part in _in_base64(word)}
+        self.found: list[str] = []
+        self.looked_at = 0
+
+    def at(self, where: str, raw: bytes) -> None:
+        self.looked_at += len(raw)
+        for wanted in self._wanted:
+            for text in (raw, raw.lower()):
+                place = text.find(wanted)
+                if place >= 0:
+                    self.found.append(f"{where}: …{raw[max(0, place - 120) : place + 60]!r}…")
+                    return
+
+
+def _in_base64(word: str) -> set[bytes]:
+    """A word as base64 writes it in the middle of something, wherever it begins."""
+    found = set()
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + word.encode())
+        found.add(encoded[-(-before * 8 // 6) + 1 : -4])
+    return found
+
+
+async def everything_in_temporal(scenery: Scenery) -> AsyncIterator[tuple[str, bytes]]:
+    """Histories with every payload, what runs are at, what they say of themselves, what they are found by."""
+    service, namespace = scenery.temporal.workflow_service, scenery.temporal.namespace
+    listed = await service.list_workflow_executions(ListWorkflowExecutionsRequest(namespace=namespace, page_size=1000))
+    yield "the list of runs", listed.SerializeToString()
+    for found in listed.executions:
+        execution = WorkflowExecution(workflow_id=found.execution.workflow_id, run_id=found.execution.run_id)
+        name = f"{found.type.name} {execution.workflow_id}"
+        described = await service.describe_workflow_execution(
+            DescribeWorkflowExecutionRequest(namespace=namespace, execution=execution)
+        )
+        yield f"{name} described", described.SerializeToString()
+        handle = scenery.temporal.get_workflow_handle(execution.workflow_id, run_id=execution.run_id)
+        async for event in handle.fetch_history_events():
+            yield f"{name} event {event.event_id}", event.SerializeToString()
+            for payload in payloads_of(event):
+                yield f"{name} payload of event {event.event_id}", payload.data
+        for query in ("standing", "__temporal_workflow_metadata", "__stack_trace"):
+            with contextlib.suppress(RPCError):  # a run that cannot go on cannot answer
+                answer = await service.query_workflow(
+                    QueryWorkflowRequest(
+                        namespace=namespace, execution=execution, query=WorkflowQuery(query_type=query)
+                    ),
+                    timeout=timedelta(seconds=5),
+                )
+                yield f"{name} asked for {query}", answer.SerializeToString()
+
+
+def test_a_mark_is_found_however_it_is_written() -> None:
+    for raw in (
+        f"a {MARK} b".encode(),
+        f"A {MARK.upper()} B".encode(),
+        *(base64.b64encode(b"x" * before + f"{MARK} and more".encode()) for before in range(6)),
+    ):
+        search = Search({})
+        search.at("here", raw)
+        assert len(search.found) == 1, raw
+    search = Search({"ada": Marked("ada", "+14155550123")})
+    search.at("here", b'{"phone": "+14155550123"}')
+    search.at("there", b"nothing of anybody")
+    assert len(search.found) == 1
+
+
+async def test_no_mark_of_anybody_is_in_temporal_or_in_a_log(scenery: Scenery) -> None:
+    await asyncio.gather(*(way(scenery) for way in WAYS))
+    # Last, because it makes PostgreSQL refuse.
+    await runs_into_the_database(scenery)
+
+    search, kinds = Search(scenery.people), set[str]()
+    async for where, raw in everything_in_temporal(scenery):
+        search.at(where, raw)
+        kinds.add(where.split()[0])
+    # What was looked at can be read.
+    assert kinds >= {"AbandonedApplication", "Cascade", "Blurt", "OneLetter", "EraseAtProviders", "ResolveSends"}
+    assert search.looked_at > 100_000
+    for log in ("api", "worker-1", "temporal", "postgres", "migrate", "keys"):
+        search.at(f"{log}.log", scenery.stack.log(log).read_bytes())
+    search.at("metrics", (await scenery.operator("GET", "/metrics")).content)
+    told = scenery.stack.log("worker-1").read_text() + scenery.stack.log("api").read_text()
+    for line in ("an activity failed", "event parked", "customer erased", "database failed", "callback refused"):
+        assert line in told, line
+    assert search.found == []
+    # They were all there.
+    assert await planted(scenery) >= PLANTED
+
+
+PLANTED = {
+    "callbacks.body",
+    "consents.proof",
+    "customers.email",
+    "customers.traits",
+    "devices.platform",
+    "devices.token",
+    "enrolments.key",
+    "events.context",
+    "events.message_id",
+    "events.name",
+    "events.properties",
+    "identities.value",
+    "messages.content",
+    "messages.links",
+    "messages.recipient",
+    "rejected_events.body",
+    "suppressions.recipient",
+}
+
+
+async def planted(scenery: Scenery) -> set[str]:
+    """Where the database holds the mark."""
+    columns = await scenery.pool.fetch(
+        "select table_name, column_name from information_schema.columns where table_schema = 'public'"
+    )
+    return {
+        f"{table}.{column}"
+        for table, column in columns
+        if await scenery.pool.fetchval(
+            f'select exists (select from "{table}" where strpos(lower("{column}"::text), $1) > 0)', MARK
+        )
+    }
