@@ -82,14 +82,21 @@ class Known:
     Attributes:
         anywhere: For every operation.
         here: For single operations, before what is for every one.
+        queries: What single operations are asked with, for they are seldom asked it by chance.
     """
 
     anywhere: Values
     here: dict[str, Values]
+    queries: dict[str, dict[str, str]]
 
     def instead(self, operation: str, given: Any) -> Any:
         """Put known values in the place of two made up ones out of three."""
         return _instead({**self.anywhere, **self.here.get(operation, {})}, given)
+
+    def query(self, operation: str, given: Any) -> Any:
+        """Ask an operation every other time what it is seldom asked by chance."""
+        asked = self.queries.get(operation)
+        return asked if asked and _chance(given) % 2 else self.instead(operation, given)
 
 
 def _instead(values: Values, given: Any) -> Any:
@@ -101,8 +108,12 @@ def _instead(values: Values, given: Any) -> Any:
 
 
 def _chosen(known: Sequence[Any] | None, given: Any) -> Any:
-    chance = crc32(repr(given).encode(errors="replace"))
+    chance = _chance(given)
     return known[chance // 3 % len(known)] if known and chance % 3 else None
+
+
+def _chance(given: Any) -> int:
+    return crc32(repr(given).encode(errors="replace"))
 
 
 def _bytes(body: Any) -> bytes:

@@ -17,7 +17,7 @@ from starlette.types import Message
 
 from api import edge
 from cli.stack import EmbeddedStack
-from tests.api.scene import OPERATOR, WRITER, Scene
+from tests.api.scene import DECODER, OPERATOR, WRITER, Scene
 
 JSON = {"Content-Type": "application/json"}
 BEARER = {"Authorization": f"Bearer {OPERATOR}"}
@@ -81,41 +81,58 @@ def test_brackets_in_texts_are_not_levels() -> None:
     assert edge._depth(b'"' + b'\\"' * 30_000) == 0
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> None:
+async def answer_to_a_stalled(app: FastAPI, method: str, path: str, **headers: str) -> tuple[int, dict[str, str], Any]:
+    """What a client hears who sends the beginning of a body and then nothing more."""
+    parts = iter([{"type": "http.request", "body": b'{"speed"', "more_body": True}])
+    answers: list[Message] = []
+
+    async def receive() -> Message:
+        for part in parts:
+            return part
+        return await asyncio.Event().wait()  # type: ignore[return-value]
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    given = {"content-type": "application/json", "authorization": f"Bearer {OPERATOR}", **headers}
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        "client": ("192.0.2.1", 1),
+        "server": ("127.0.0.1", 80),
+        "scheme": "http",
+        "http_version": "1.1",
+        "root_path": "",
+    }
+    await asyncio.wait_for(app(scope, receive, send), 10)
+    begun, body = answers[:2]
+    return (
+        begun["status"],
+        {name.decode(): value.decode() for name, value in begun["headers"]},
+        json.loads(body["body"]),
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("PUT", "/v1/customers/nobody/speed"), ("POST", "/webhooks/push"), ("POST", "/codec/decode")]
+)
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, method: str, path: str
+) -> None:
     monkeypatch.setattr(edge, "BODY_WITHIN", 0.05)
-    for path, headers in (
-        ("/v1/customers/nobody/speed", {b"authorization": f"Bearer {OPERATOR}".encode()}),
-        ("/webhooks/push", {}),
-    ):
-        parts = iter([{"type": "http.request", "body": b'{"speed"', "more_body": True}])
-        answers: list[Message] = []
+    status, headers, body = await answer_to_a_stalled(app, method, path, authorization=f"Bearer {DECODER}")
+    assert (status, body["code"]) == (408, "too_slow")
+    assert headers["connection"] == "close"
 
-        async def receive(parts: Any = parts) -> Message:
-            for part in parts:
-                return dict(part)
-            return await asyncio.Event().wait()  # type: ignore[return-value]
 
-        async def send(message: Message, answers: list[Message] = answers) -> None:
-            answers.append(message)
-
-        scope = {
-            "type": "http",
-            "method": "PUT" if "speed" in path else "POST",
-            "path": path,
-            "raw_path": path.encode(),
-            "query_string": b"",
-            "headers": [(b"content-type", b"application/json"), *headers.items()],
-            "client": ("192.0.2.1", 1),
-            "server": ("127.0.0.1", 80),
-            "scheme": "http",
-            "http_version": "1.1",
-            "root_path": "",
-        }
-        await asyncio.wait_for(app(scope, receive, send), 10)
-        begun, *_ = answers
-        assert begun["status"] == 408, path
-        assert (b"connection", b"close") in begun["headers"]
-        assert json.loads(answers[1]["body"])["code"] == "too_slow"
+async def test_a_body_announced_as_too_large_is_refused_before_it_comes(app: FastAPI) -> None:
+    announced = {"content-length": str(edge.BODY_LIMIT + 1)}
+    status, _, body = await answer_to_a_stalled(app, "PUT", "/v1/customers/nobody/speed", **announced)
+    assert (status, body["code"]) == (413, "too_large")
 
 
 @pytest.mark.parametrize(
