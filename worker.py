@@ -27,6 +27,7 @@ import settings
 from activities.deliver import Deliver
 from activities.erase import Erase
 from activities.outcomes import Outcomes
+from activities.pulse import Pulse
 from activities.resolve import Resolve
 from channels.protocol import Eraser
 from channels.registry import ChannelsNotConfigured, open_channels
@@ -119,7 +120,8 @@ async def delivering(
     """Open the channels and texts `deliver` joins."""
     texts = Texts.load(TEXTS)
     check_texts(catalog, texts)
-    async with open_channels(configuration.base) as channels:
+    pulse = Pulse()
+    async with open_channels(configuration.base) as channels, pulse.beating():
         yield Deliver(
             pool=pool,
             catalog=catalog,
@@ -127,6 +129,7 @@ async def delivering(
             texts=texts,
             links=Links(configuration.base, configuration.secret.get_secret_value().encode()),
             deployment=deployment,
+            pulse=pulse,
         )
 
 

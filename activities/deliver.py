@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.pulse import Pulse
 from activities.speechless import speechless
 from channels.protocol import ChannelPort, NotProcessed, Refused, TooLate, Uncertain, leaving_by
 from dispatch.progress import RESOLVED
@@ -109,6 +110,7 @@ class Deliver:
     texts: Texts
     links: Links
     deployment: Deployment
+    pulse: Pulse
 
     @activity.defn
     async def deliver(self, request: DeliverRequest) -> Delivery:
@@ -120,6 +122,9 @@ class Deliver:
         Raises:
             ApplicationError: It certainly did not leave; Temporal is to try again.
         """
+        if self.pulse.was_just_paused():
+            # Temporal may have given this attempt up long ago, and what it was decided by with it.
+            raise ApplicationError("the worker was paused", type="Paused")
         with speechless():
             return await self._deliver(request)
 
