@@ -17,8 +17,11 @@ from pydantic import SecretStr, ValidationError
 from api import keyring
 from api.keyring import GUESSES, Keyring
 from api.rates import Rates
+from cli.stack import EmbeddedStack
 from store import keys
-from store.keys import GivenKey, Rate, Scope
+from store.database import open_pool
+from store.keys import GivenKey, Key, Rate, Scope
+from store.migrate import migrate
 from tests.api.scene import READER, Scene
 
 BY = "cli:tests"
@@ -132,6 +135,25 @@ async def test_a_revoked_key_can_be_made_anew_and_its_old_tokens_stay_shut(scene
 async def tokens_of(scene: Scene, name: str) -> list[Any]:
     found: list[Any] = await scene.context.pool.fetch("select * from api_tokens where key = $1 order by id", name)
     return found
+
+
+async def test_a_key_of_an_older_installation_goes_on_opening(stack: EmbeddedStack, name: str) -> None:
+    url = await stack.create_database(f"older_{uuid4().hex[:8]}")
+    await asyncio.to_thread(migrate, url, "0001")
+    opened = "insert into api_keys (name, token_hash, scopes) values ($1, $2, '{read}')"
+    shut = "insert into api_keys (name, token_hash, scopes, revoked_at) values ($1, $2, '{read}', now())"
+    async with await open_pool(url, size=1) as pool:
+        await pool.execute(opened, name, keys.hash_of("a-token-of-old"))
+        await pool.execute(shut, f"{name}-gone", keys.hash_of("a-revoked-token-of-old"))
+    await asyncio.to_thread(migrate, url)
+    async with await open_pool(url, size=1) as pool, pool.acquire() as connection:
+        found = await keys.recognise(connection, keys.hash_of("a-token-of-old"))
+        assert found
+        assert found.key == Key(name, frozenset({Scope.READ}), Rate())
+        assert await keys.recognise(connection, keys.hash_of("a-revoked-token-of-old")) is None
+        # The first configuration that names it takes it over.
+        await keys.ensure(connection, BY, configured(name, "a-token-of-old-and-more", scope=Scope.READ))
+        assert await keys.recognise(connection, keys.hash_of("a-token-of-old"))
 
 
 async def test_no_token_is_kept(scene: Scene, name: str) -> None:
