@@ -20,6 +20,9 @@ router = APIRouter(tags=["policy"])
 
 T = TypeVar("T")
 
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+"""Journey times that can be asked about: rules look back and ahead from them, and there is time to look at."""
+
 
 class RuleSays(BaseModel):
     """A rule of the policy."""
@@ -96,7 +99,10 @@ async def decide_dry(
     ] = None,
     message_class: MessageClass = MessageClass.MARKETING,
     message: Annotated[UUID | None, Query(description="A message of the customer's, to be decided about anew.")] = None,
-    at: Annotated[AwareDatetime | None, Query(description="Journey time; now, if not given.")] = None,
+    at: Annotated[
+        AwareDatetime | None,
+        Query(ge=EARLIEST, lt=LATEST, description="Journey time, of the years 1970 to 8999; now, if not given."),
+    ] = None,
 ) -> DryDecision:
     """Ask what the policy would say about a message to a customer now, or at another time, rule by rule."""
     customer = await existing(ctx, db, user_id)

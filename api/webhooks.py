@@ -295,7 +295,8 @@ async def _email_event(connection: Connection, event: _EmailEvent, raw: object) 
     if suppression or given is not None:
         await consents.lock(connection, message=message, address=event.email)
     about = await callbacks.subject(connection, message, (Channel.EMAIL,))
-    address = about.recipient if about else event.email
+    # Once a customer was erased, only the report itself still knows where their message went.
+    address = (about.recipient if about else None) or event.email
     if about is None:
         await consents.lock(connection, address=address)
     if not await _is_new(connection, "sendgrid", callback_id, raw, message, about, address=address):

@@ -13,6 +13,9 @@ from domain.messages import DEFAULT_TOPIC, Channel
 LEGAL_HOURS = {Channel.SMS: (8, 21), Channel.CALL: (8, 21)}
 """Hours of the called party's day outside of which nobody is solicited by phone (47 CFR 64.1200(c)(1))."""
 
+LONGEST = timedelta(days=3660)
+"""What no window, block or dialogue exceeds; added to any time there is, it is still a time."""
+
 
 def _in_order(hours: tuple[int, int]) -> tuple[int, int]:
     if hours[0] >= hours[1]:
@@ -23,6 +26,8 @@ def _in_order(hours: tuple[int, int]) -> tuple[int, int]:
 def _lasting(duration: timedelta) -> timedelta:
     if duration <= timedelta(0):
         raise ValueError("must be longer than nothing, such as P7D")
+    if duration > LONGEST:
+        raise ValueError("must not be longer than ten years")
     return duration
 
 

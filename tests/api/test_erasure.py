@@ -151,6 +151,34 @@ async def test_a_stop_outlives_the_erasure_as_a_hash(scene: Scene) -> None:
     assert await scene.suppressed(Channel.SMS, person.phone) is None
 
 
+async def test_a_stop_after_the_erasure_is_not_lifted_by_consent(scene: Scene) -> None:
+    person = await scene.person()
+    assert await erase(scene, person.user_id) == 204
+    assert await scene.suppressed(Channel.SMS, person.phone) == "erased"
+    await scene.texts(person.phone, "STOP")
+    again = await scene.person(phone=person.phone)
+    consent = {"channel": "*", "topic": "*", "given": True, "source": "registration_form"}
+    agreed = await scene.as_operator("POST", f"/v1/customers/{again.user_id}/consents", consent)
+    assert agreed.status_code == 201
+    assert await suppressions(scene, again) == {"sms": "opted_out"}
+    await scene.texts(person.phone, "START")
+    assert await suppressions(scene, again) == {}
+
+
+@pytest.mark.parametrize(("report", "reason"), [("spamreport", "complained"), ("bounce", "dead")])
+async def test_what_a_mailbox_answers_after_the_erasure_is_kept_of_its_hash(
+    scene: Scene, report: str, reason: str
+) -> None:
+    person = await scene.person()
+    message = await scene.sent(person, Channel.EMAIL)
+    assert await erase(scene, person.user_id) == 204
+    assert await scene.suppressed(Channel.EMAIL, person.email) == "erased"
+    answer = await scene.sendgrid_says(email_event(report, message, email=person.email))
+    assert answer.status_code == 204
+    assert await scene.suppressed(Channel.EMAIL, person.email) == reason
+    assert await rows_with(scene, person.email) <= {"provider_erasures.subject"}
+
+
 async def test_who_shares_a_phone_with_the_erased_keeps_theirs(scene: Scene) -> None:
     person = await scene.person()
     other = await scene.person(phone=person.phone, first_name="Bea")

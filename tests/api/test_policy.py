@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
+
 from domain.messages import Channel
 from policy.contact import RULES
 from tests.api.scene import READER, Person, Scene
@@ -61,6 +63,15 @@ async def test_a_dry_decision_names_what_is_missing(scene: Scene) -> None:
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, field)
     unknown = await scene.get(f"/v1/customers/{person.user_id}/decision?journey=Nowhere&channel=sms")
     assert "must be one of AbandonedApplication" in unknown.json()["message"]
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00:00Z", "9999-12-31T23:00:00Z"])
+async def test_a_dry_decision_at_no_time_anybody_lives_in_is_refused(scene: Scene, at: str) -> None:
+    person = await scene.person()
+    query = f"journey=AbandonedApplication&channel=sms&at={at}"
+    refused = await scene.get(f"/v1/customers/{person.user_id}/decision?{query}")
+    assert refused.status_code == 422
+    assert "at" in refused.json()["errors"][0]["field"]
 
 
 async def test_a_block_silences_a_customer_until_it_is_lifted(scene: Scene) -> None:

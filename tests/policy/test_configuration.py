@@ -3,6 +3,10 @@
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
 
 from domain.messages import Channel
 from policy.configuration import Policy
@@ -22,3 +26,16 @@ def test_the_example_is_a_policy() -> None:
 def test_the_table_has_every_rule_in_its_order() -> None:
     rows = re.findall(r"^\| (\w+) \| (.+?) \| (yes|no) \|$", PAGE, re.MULTILINE)
     assert rows == [(rule.name, rule.says, "yes" if rule.transactional else "no") for rule in RULES]
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"caps": [{"at_most": 1, "within": "P3661D"}]},
+        {"blocks": {"refused": {"on": "credit_refused", "lasts": "P3661D"}}},
+        {"dialogue_ends_after": "P3661D"},
+    ],
+)
+def test_no_rule_reaches_beyond_what_can_be_reckoned(section: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="must not be longer than ten years"):
+        Policy.model_validate(section)
