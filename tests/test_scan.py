@@ -73,11 +73,12 @@ def lock(tmp_path: Path) -> Path:
     return file
 
 
-async def scan(url: str, *files: Path, required: bool = False) -> tuple[int, str]:
+async def scan(url: str, *files: Path, required: bool = False, directory: Path = PROJECT) -> tuple[int, str]:
     environment = {**os.environ, "JOURNEYS_REQUIRE_SCAN": "1" if required else ""}
     run = await asyncio.create_subprocess_exec(
         *(sys.executable, str(SCAN), "--osv-url", url, *map(str, files)),
         env=environment,
+        cwd=directory,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -102,6 +103,17 @@ async def test_a_known_vulnerability_fails_the_check_and_is_named(database: Data
 @pytest.mark.parametrize("required", [False, True])
 async def test_where_nobody_can_be_asked_nothing_is_pretended(lock: Path, required: bool) -> None:
     code, said = await scan(f"http://127.0.0.1:{free_port()}/v1/query", lock, required=required)
+    assert code == int(required)
+    assert "NOT SCANNED" in said
+    assert "found 0" not in said
+
+
+@pytest.mark.parametrize("required", [False, True])
+async def test_an_index_that_knows_no_package_has_told_nothing(lock: Path, tmp_path: Path, required: bool) -> None:
+    # What pip-audit says, with exit code 0, where something else answers in PyPI's place.
+    found = [{"name": name, "skip_reason": f"Dependency not found on PyPI: {name}"} for name in ("idna", "sniffio")]
+    (tmp_path / "pip_audit.py").write_text(f"print({json.dumps({'dependencies': found, 'fixes': []})!r})")
+    code, said = await scan("", lock, required=required, directory=tmp_path)
     assert code == int(required)
     assert "NOT SCANNED" in said
     assert "found 0" not in said
