@@ -160,7 +160,7 @@ async def twilio_status(
     _, number = _number(_value(form, "To"))
     async with ctx.pool.acquire() as connection, connection.transaction():
         if failed:
-            await consents.lock(connection, message=message)
+            await consents.lock(connection, message=message, address=number)
         about = await callbacks.subject(connection, message, TEXTING)
         new = await _is_new(connection, "twilio", callback_id, _body(form), message, about, address=number)
         if not new or about is None or status not in STATUSES:
@@ -170,18 +170,19 @@ async def twilio_status(
         await move(connection, about.message, STATUSES[status], report)
         if about.erased:
             await erasure.look_again(connection, about.customer)
-        source = f"twilio:{reason}"
-        if failed and failed.opted_out and about.recipient:
+        # Of an erased customer the message does not know the number any more; what is kept is its hash.
+        address, source = about.recipient or number, f"twilio:{reason}"
+        if failed and failed.opted_out and address:
             await consents.opted_out(
                 connection,
                 customer=about.customer,
                 channel=about.channel,
-                address=about.recipient,
+                address=address,
                 source=source,
                 proof={"sid": sid},
             )
-        elif failed and failed.recipient_is_dead and about.recipient:
-            await messages.suppress(connection, about.channel, about.recipient, "dead", source)
+        elif failed and failed.recipient_is_dead and address:
+            await messages.suppress(connection, about.channel, address, "dead", source)
 
 
 @router.post(

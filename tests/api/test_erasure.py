@@ -179,6 +179,17 @@ async def test_what_a_mailbox_answers_after_the_erasure_is_kept_of_its_hash(
     assert await rows_with(scene, person.email) <= {"provider_erasures.subject"}
 
 
+@pytest.mark.parametrize(("code", "reason"), [("21610", "opted_out"), ("30005", "dead")])
+async def test_what_a_phone_answers_after_the_erasure_is_kept_of_its_hash(scene: Scene, code: str, reason: str) -> None:
+    person = await scene.person()
+    message = await scene.sent(person, Channel.SMS)
+    assert await erase(scene, person.user_id) == 204
+    told = await scene.twilio_says(message, "undelivered", To=person.phone, ErrorCode=code)
+    assert told.status_code == 204
+    assert await scene.suppressed(Channel.SMS, person.phone) == reason
+    assert await rows_with(scene, person.phone) <= {"provider_erasures.subject"}
+
+
 async def test_who_shares_a_phone_with_the_erased_keeps_theirs(scene: Scene) -> None:
     person = await scene.person()
     other = await scene.person(phone=person.phone, first_name="Bea")
