@@ -101,7 +101,8 @@ async def answered(connection: Connection, channel: Channel, number: str, provid
     """Return the message a text from a number answers.
 
     Customers may share a number: the message decides whose answer it is. A question that still
-    waits for its answer comes before a newer message that asks nothing.
+    waits for its answer comes before a newer message that asks nothing, and one that may never have
+    left after all that did.
 
     Args:
         provider_id: The message the provider says is answered, if it says so.
@@ -111,7 +112,7 @@ async def answered(connection: Connection, channel: Channel, number: str, provid
         select m.id from messages m join enrolments e on e.id = m.enrolment_id
         where m.channel = $1 and m.recipient = $2 and m.status <> all($4)
           and m.sending_at > now() - make_interval(days => $5)
-        order by m.provider_id is not distinct from $3::text and $3 is not null desc,
+        order by m.provider_id is not distinct from $3::text and $3 is not null desc, m.status = any($7),
                  $6 = any(m.awaits) and m.replied_at is null and e.outcome is null desc, m.sending_at desc
         limit 1
         """,
@@ -121,5 +122,6 @@ async def answered(connection: Connection, channel: Channel, number: str, provid
         [Status.WAITING, Status.SKIPPED, Status.FAILED],
         ANSWERED_WITHIN_DAYS,
         Status.REPLIED,
+        [Status.SENDING, Status.UNKNOWN],
     )
     return message

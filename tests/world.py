@@ -205,6 +205,8 @@ class World:
             (answer,) = await accept(connection, self.terms, "tests", [call], at)
         if dispatched and isinstance(answer, Accepted):
             await self.dispatcher.dispatch(answer.customer)
+            # Where a dispatcher runs by itself, it may be the one that is at it.
+            await self.until(lambda: self.is_dealt_with(answer.event), True)
         return answer
 
     async def offered(self, person: Person) -> str | None:
@@ -270,6 +272,13 @@ class World:
     async def is_dispatched(self, event: int) -> bool:
         """Whether dispatch has dealt with an event."""
         found: bool = await self.pool.fetchval("select dispatched_at is not null from events where id = $1", event)
+        return found
+
+    async def is_dealt_with(self, event: int) -> bool:
+        """Whether dispatch has dealt with an event, or set it aside."""
+        found: bool = await self.pool.fetchval(
+            "select coalesce(dispatched_at, parked_at) is not null from events where id = $1", event
+        )
         return found
 
     async def unpark(self, event: int) -> bool:

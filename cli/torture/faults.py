@@ -25,7 +25,7 @@ from store.database import AWAY
 
 PROVIDERS = ("twilio", "sendgrid", "fcm", "call_centre")
 
-BATCH = 40
+BATCH = 30
 """Events of the customer over whom a dispatcher is killed."""
 
 _NOT_THERE = (*AWAY, RPCError, httpx.HTTPError, psutil.Error)

@@ -21,15 +21,22 @@ _MOST_SHOWN = 40
 
 
 def figures(
-    stage: Stage, storm: Storm, evidence: Evidence, violations: Sequence[Violation], seconds: float
+    stage: Stage,
+    storm: Storm,
+    evidence: Evidence,
+    violations: Sequence[Violation],
+    calls_struck: Mapping[str, int],
+    seconds: float,
 ) -> dict[str, Any]:
     """Return everything worth a figure.
 
     Args:
+        calls_struck: Provider calls struck by each kind of fault in the sandbox.
         seconds: Wall seconds all of it took.
     """
     broken = Counter(violation.promise for violation in violations)
     late = begun_after_the_goal(evidence)
+    left = {effect.message for effect in evidence.effects}
     return {
         "seed": storm.seed,
         "storm_seconds": storm.seconds,
@@ -41,7 +48,13 @@ def figures(
         "not_possible_here": {
             name: stage.not_possible[need] for name, need in NEEDS.items() if need in stage.not_possible
         },
-        "further": dict(storm.counted),
+        "provider_calls_struck": dict(calls_struck),
+        "further": {
+            **storm.counted,
+            "texts taken for answers to messages that never left": sum(
+                message.status == "replied" and message.id not in left for message in evidence.messages
+            ),
+        },
         "parts_that_ended_by_themselves": dict(stage.died),
         "customers": storm.customers,
         "events": {
@@ -91,7 +104,10 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
     counted.add_column("", justify="right")
     for name in ("customers", "runs_reset", "runs_terminated"):
         counted.add_row(name.replace("_", " "), f"{told[name]:,}")
-    for name in ("events", "stays", "messages", "provider_calls_that_took_effect", "uncertain_settled"):
+    for name in (
+        *("events", "stays", "messages", "provider_calls_that_took_effect", "provider_calls_struck"),
+        *("uncertain_settled", "parts_that_ended_by_themselves", "further"),
+    ):
         for what, number in told[name].items():
             if isinstance(number, Mapping):
                 for which, times in number.items():

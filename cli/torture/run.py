@@ -61,7 +61,8 @@ async def run(
             tell=tell,
         )
         evidence, violations = await _judged(stage, storm, tell)
-        told = figures(stage, storm, evidence, violations, time.monotonic() - began)
+        struck = await stage.ask_sandbox("faults/struck")
+        told = figures(stage, storm, evidence, violations, struck, time.monotonic() - began)
     (data / "torture.json").write_text(json.dumps(told, indent=2))
     return told
 

@@ -15,7 +15,7 @@ from api.segment import read_call
 from dispatch.reconciler import reconcile
 from dispatch.runs import perform
 from domain.calls import Call
-from domain.messages import Channel, message_id
+from domain.messages import Channel, Status, message_id
 from store import callbacks, events, messages
 from store.database import Connection
 from tests.world import Person, World
@@ -228,6 +228,19 @@ async def test_an_answer_belongs_to_the_open_question_not_to_the_newest_message(
     await world.until(person.count, 2)
     async with world.pool.acquire() as connection:
         assert await callbacks.answered(connection, Channel.SMS, person.phone, None) == question["id"]
+
+
+async def test_nobody_answers_a_question_that_may_never_have_left(world: World) -> None:
+    person = await world.person()
+    await person.does("useful_begun", application_id="A-2")
+    await world.until(person.count, 1)
+    (told,) = await person.messages()
+    fault = {"provider": "twilio", "address": person.phone, "kind": "status_500"}
+    (await world.providers.put("/_sandbox/faults", json=fault)).raise_for_status()
+    await person.does("question_begun", application_id="A-1")
+    await world.until(lambda: person.status_of("sms"), Status.UNKNOWN)
+    async with world.pool.acquire() as connection:
+        assert await callbacks.answered(connection, Channel.SMS, person.phone, None) == told["id"]
 
 
 # Privacy.

@@ -1,0 +1,40 @@
+"""The torture in its short form: every fault once over a steady flow of customers, and goals racing claims."""
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from cli.torture.faults import FAULTS
+from cli.torture.race import race
+from cli.torture.run import run
+
+SEED = 20
+"""Draws the same faults and customers every time; `make torture` draws others."""
+
+
+@pytest.mark.timeout(300)
+async def test_every_promise_holds_in_a_storm(tmp_path: Path) -> None:
+    told = await run(
+        tmp_path / "torture",
+        seed=SEED,
+        seconds=36,
+        customers_per_second=1.2,
+        faults=FAULTS,
+        hasty=True,
+        tell=print,
+    )
+    assert told["violations"] == []
+    for fault, why in told["not_possible_here"].items():
+        warnings.warn(f"not tried, because it is not possible here: {fault}: {why}", stacklevel=1)
+    assert told["faults"].keys() | told["not_possible_here"].keys() == FAULTS.keys()
+    assert told["events"]["kept"] > 100
+    assert sum(told["provider_calls_that_took_effect"].values()) > 50
+
+
+async def test_no_claim_has_a_place_after_its_goal(tmp_path: Path) -> None:
+    told = await race(tmp_path / "race", goals=1500, seed=SEED, tell=print)
+    assert told["violations"] == []
+    # It was a race: neither side always won.
+    assert told["claims_before_their_goal"] > 100
+    assert told["claims_overtaken_by_their_goal"] > 100
