@@ -14,6 +14,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from activities.speechless import speechless
+from activities.texts import text_for
 from channels.protocol import ChannelPort, NotProcessed, Refused, Uncertain
 from domain.clock import Clock
 from domain.enrolments import Outcome
@@ -37,7 +38,7 @@ from store import contact, customers, messages
 from store.contact import Question
 from store.database import Connection, Pool
 from store.messages import Addressee, Proposal, Row
-from templates.renderer import Footer, MissingVariable, RenderError, Texts, UnknownTemplate
+from templates.renderer import BadText, Footer, MissingVariable, RenderError, Texts, UnknownTemplate
 from workflows.catalog import Catalog
 from workflows.declaration import Declaration
 
@@ -224,14 +225,15 @@ class Deliver:
             content, locale = _CONTENT.validate_python(row.content), row.locale or locale
         else:
             try:
-                text = self.texts.find(asked.request.draft.template, asked.channel, locale)
+                draft = asked.request.draft
+                text = await text_for(connection, self.texts, draft.template, asked.channel, locale, draft.edition)
                 content = text.render(
                     await self._variables(connection, asked),
                     track=lambda url: self._tracked(message, links, url),
                     footer=self._footer(message) if asked.is_marketing else None,
                 )
                 version, locale = text.version, text.locale
-            except (MissingVariable, RenderError, UnknownTemplate) as error:
+            except (BadText, MissingVariable, RenderError, UnknownTemplate) as error:
                 return await self._skip(connection, asked, f"text:{error}")
         in_inbox = asked.channel is Channel.INBOX
         attempt = await messages.claim(

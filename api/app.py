@@ -23,6 +23,7 @@ from api import (
     reports,
     silences,
     subscriptions,
+    texts,
     webhooks,
 )
 from api.context import Context, Ctx, Reader
@@ -33,6 +34,8 @@ from domain.links import Links
 from store import contact, installation
 from store.customers import Tombstones
 from store.database import open_pool
+from templates import TEXTS
+from templates.renderer import Texts
 from workflows.catalog import Catalog
 from workflows.enabled import enabled
 from workflows.journey import Journey
@@ -82,6 +85,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
                 links=Links(configuration.base, secret),
                 tombstones=Tombstones(secret),
                 deployment=deployment,
+                texts=Texts.load(TEXTS),
                 keyring=Keyring(pool, configuration.database_url),
             )
             async with app.state.context.keyring.running():
@@ -109,6 +113,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         policy,
         silences,
         subscriptions,
+        texts,
         inbox,
         reports,
         webhooks,

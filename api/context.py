@@ -18,6 +18,7 @@ from settings import Deployment, Settings
 from store.customers import Tombstones
 from store.database import Connection, Pool
 from store.keys import Key, Scope
+from templates.renderer import Texts
 from workflows.catalog import Catalog
 
 
@@ -32,6 +33,7 @@ class Context:
     links: Links
     tombstones: Tombstones
     deployment: Deployment
+    texts: Texts
     keyring: Keyring
 
     @property

@@ -24,7 +24,7 @@ from templates.language import Broken, Missing, variables, write
 from templates.letter import Footer, Letterhead, one_line
 from templates.values import NotAnAddress, SiteAddress, as_address, as_words, clean, hold
 
-__all__ = ["BadTexts", "Footer", "MissingVariable", "RenderError", "Text", "Texts", "UnknownTemplate"]
+__all__ = ["BadText", "BadTexts", "Footer", "MissingVariable", "RenderError", "Text", "Texts", "UnknownTemplate"]
 
 LOCALES = ("en", "ru")
 """Languages in which every text exists."""
@@ -47,6 +47,20 @@ class BadTexts(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class BadText(ValueError):
+    """A text cannot be used.
+
+    Attributes:
+        line: Where, from 1.
+        rule: What is wrong there.
+    """
+
+    def __init__(self, line: int, rule: str) -> None:
+        super().__init__(f"line {line}: {rule}")
+        self.line = line
+        self.rule = rule
 
 
 class UnknownTemplate(LookupError):
@@ -85,14 +99,21 @@ class Text:
         template: ``group/name``.
         locale: Language it is written in.
         version: Changes whenever the customer would read something else.
+        source: As its author wrote it.
     """
 
     template: str
     channel: Channel
     locale: str
     version: str
+    source: str
     file: TextFile
     letterhead: Letterhead
+
+    @property
+    def category(self) -> str | None:
+        """What WhatsApp is told it is, see `templates.files.CATEGORIES`."""
+        return self.file.category
 
     @property
     def variables(self) -> set[str]:
@@ -122,8 +143,9 @@ class Text:
 class Texts:
     """All texts of an installation, by template, channel and language."""
 
-    def __init__(self, texts: Mapping[tuple[str, Channel, str], Text]) -> None:
+    def __init__(self, texts: Mapping[tuple[str, Channel, str], Text], letterhead: Letterhead) -> None:
         self._texts = texts
+        self._letterhead = letterhead
 
     @staticmethod
     def load(directory: Path) -> "Texts":
@@ -132,10 +154,14 @@ class Texts:
         Raises:
             BadTexts: A file is broken, misplaced, or lacks its counterpart in another language.
         """
-        return Texts(_Reader(directory).read())
+        return _Reader(directory).read()
 
     def __iter__(self) -> Iterator[Text]:
         return iter(self._texts.values())
+
+    def get(self, template: str, channel: Channel, language: str) -> Text | None:
+        """Return the text in exactly a language, if there is one."""
+        return self._texts.get((template, channel, language))
 
     def find(self, template: str, channel: Channel, locale: str) -> Text:
         """Return the text in the language of a locale (BCP 47), else in `DEFAULT_LOCALE`.
@@ -143,11 +169,26 @@ class Texts:
         Raises:
             UnknownTemplate: There is none in either.
         """
-        language = re.split("[-_]", locale, maxsplit=1)[0].lower()
-        for written_in in (language, DEFAULT_LOCALE):
+        for written_in in languages(locale):
             if text := self._texts.get((template, channel, written_in)):
                 return text
         raise UnknownTemplate(f"there is no text {template!r} for {channel}")
+
+    def compose(self, template: str, channel: Channel, locale: str, source: str) -> Text:
+        """Return a text as somebody wrote it, with what all letters share.
+
+        Args:
+            source: As a file of this channel is written.
+
+        Raises:
+            BadText: It breaks a rule.
+        """
+        try:
+            file = parse_file(source, channel)
+        except Broken as broken:
+            raise BadText(broken.line, broken.rule) from None
+        version = _version(self._letterhead, channel, source)
+        return Text(template, channel, locale, version, source, file, self._letterhead)
 
     def variables(self, template: str, channel: Channel, locale: str) -> set[str]:
         """Return the names of the variables a text uses, such as ``customer.first_name``.
@@ -156,6 +197,16 @@ class Texts:
             UnknownTemplate: See `find`.
         """
         return self.find(template, channel, locale).variables
+
+
+def languages(locale: str) -> tuple[str, str]:
+    """Return the languages in which a text is looked for, for a customer's locale (BCP 47)."""
+    return re.split("[-_]", locale, maxsplit=1)[0].lower(), DEFAULT_LOCALE
+
+
+def _version(letterhead: Letterhead, channel: Channel, source: str) -> str:
+    shared = letterhead.source if channel is Channel.EMAIL else ""
+    return hashlib.sha256(shared.encode() + source.encode()).hexdigest()[:12]
 
 
 class _Rendering:
@@ -255,7 +306,7 @@ class _Reader:
         self._seen: set[tuple[str, Channel, str]] = set()
         self._texts: dict[tuple[str, Channel, str], Text] = {}
 
-    def read(self) -> Mapping[tuple[str, Channel, str], Text]:
+    def read(self) -> Texts:
         try:
             letterhead = Letterhead.load(self._directory / LETTERHEAD, LOCALES)
         except (Broken, LiquidError, OSError) as error:
@@ -267,7 +318,7 @@ class _Reader:
         self._check_languages()
         if self._problems:
             raise BadTexts(self._problems)
-        return self._texts
+        return Texts(self._texts, letterhead)
 
     def _read_file(self, path: Path, place: tuple[str, ...], letterhead: Letterhead) -> None:
         named = _parse_place(place)
@@ -285,9 +336,8 @@ class _Reader:
         except Broken as broken:
             self._problem(path, broken.line, broken.rule)
             return
-        version = hashlib.sha256((letterhead.source if channel is Channel.EMAIL else "").encode())
-        version.update(source.encode())
-        self._texts[named] = Text(template, channel, locale, version.hexdigest()[:12], file, letterhead)
+        version = _version(letterhead, channel, source)
+        self._texts[named] = Text(template, channel, locale, version, source, file, letterhead)
 
     def _check_languages(self) -> None:
         for template, channel in sorted({(template, channel) for template, channel, _ in self._seen}):

@@ -16,7 +16,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"domain", "policy", "settings"},
     "dispatch": {"domain", "store", "workflows"},
     "activities": {"domain", "policy", "channels", "templates", "store", "workflows", "settings"},
-    "api": {"domain", "policy", "store", "workflows", "dispatch", "channels", "settings", "logs"},
+    "api": {"domain", "policy", "store", "templates", "workflows", "dispatch", "channels", "settings", "logs"},
     "sandbox": set(),
 }
 ROOMS = {*MAY_IMPORT, "bench", "cli", "logs", "settings", "worker"}

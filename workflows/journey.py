@@ -47,8 +47,9 @@ with workflow.unsafe.imports_passed_through():
         Rule,
         as_events,
         as_rules,
-        source_of,
     )
+    from workflows.mistakes import declaration_mistakes, steps_mistakes
+    from workflows.source import place_of
 
 DELIVER_TIMEOUT = timedelta(seconds=30)
 """Wall time of one attempt of `deliver`; longer than a provider call and its two transactions."""
@@ -123,6 +124,11 @@ class Journey(Generic[P]):
     def now(self) -> datetime:
         """The present in journey time."""
         return self._start.clock.journey_time(workflow.now())
+
+    @property
+    def month(self) -> str:
+        """The present month in journey time (UTC), as editions of texts are named: ``2026-12``."""
+        return f"{self.now:%Y-%m}"
 
     def latest(self, event: type[E]) -> E | None:
         """Return the newest event of a kind this run has seen, its trigger included."""
@@ -569,8 +575,9 @@ def journey(
             "priority": priority,
             "gives_way": gives_way,
         }
-        cls._restart_names = frozenset(event.event_name for event in as_events(restarts_on))
-        cls._heard_names = frozenset(event.event_name for event in as_events(listens_to))
+        # What is no event is told with all other mistakes, when the journey is to run.
+        cls._restart_names = frozenset(getattr(event, "event_name", "") for event in as_events(restarts_on))
+        cls._heard_names = frozenset(getattr(event, "event_name", "") for event in as_events(listens_to))
 
         # Temporal wants the run method on the class itself, not on a parent, and its parameters
         # written exactly as those of __init__, where self has no annotation.
@@ -586,23 +593,23 @@ def journey(
     return declare
 
 
-def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> Declaration:
-    """Return a journey's declaration with a deployment's values for its parameters.
+def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> tuple[Declaration, list[str]]:
+    """Return a journey's declaration with a deployment's values for its parameters, and all that is wrong with it.
 
     Raises:
-        DeclarationError: The class is not declared, or a value is unknown or out of its range.
+        DeclarationError: The class is not declared.
     """
-    source = source_of(cls)
+    source = place_of(cls)
     if "_declared" not in vars(cls):
         raise DeclarationError(f"{source}: {cls.__name__} has no @journey declaration")
-    if cls._declared["priority"] not in range(1, 6):
-        raise DeclarationError(f"{source}: priority of {cls.__name__} must be 1 to 5")
+    wrong = []
     try:
         values = cls._parameters_model.model_validate(dict(parameters))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise DeclarationError(f"{source}: parameters of {cls.__name__}: {wrong}") from error
-    return Declaration(
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        wrong.append(f"{source}: parameters of {cls.__name__}: {told}")
+        values = cls._parameters_model.model_construct()
+    declaration = Declaration(
         name=cls.__name__,
         workflow=cls,
         story=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
@@ -610,6 +617,8 @@ def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> De
         source=source,
         **cls._declared,
     )
+    wrong += [*declaration_mistakes(cls, declaration), *steps_mistakes(cls, declaration)]
+    return declaration, wrong
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
