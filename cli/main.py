@@ -8,6 +8,7 @@ from cli.bench import bench
 from cli.demo.command import demo
 from cli.keys import keys, migrate
 from cli.replay.command import replay
+from cli.templates import templates
 from cli.up import up
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.stop)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.skip_wait)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.events)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(audit)
+app.add_typer(templates, name="templates", rich_help_panel=RUNNING)
 
 DATABASE = "Its database"
 app.add_typer(keys, name="keys", rich_help_panel=DATABASE)
