@@ -10,7 +10,7 @@ ARGS ?=
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: setup up demo test check format bench lock clean
+.PHONY: setup up demo test record check format bench lock clean
 
 setup: $(INSTALLED)
 
@@ -32,10 +32,16 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/pytest $(ARGS)
 
+# First what was recorded before must still replay: a recording is added to, never replaced.
+record: $(INSTALLED)
+	$(BIN)/pytest tests/histories/test_replay.py
+	$(BIN)/pytest tests/workflows --record $(ARGS)
+
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
+	$(BIN)/python .ci/scan.py requirements.lock requirements-dev.lock
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

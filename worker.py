@@ -19,14 +19,18 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 import logs
 import settings
 from activities.deliver import Deliver
+from activities.erase import Erase
 from activities.outcomes import Outcomes
+from activities.resolve import Resolve
+from channels.protocol import Eraser
 from channels.registry import ChannelsNotConfigured, open_channels
+from dispatch.codec import PayloadKeysWrong, data_converter
 from dispatch.dispatcher import Dispatcher
 from dispatch.reconciler import reconciling
 from dispatch.runs import TASK_QUEUE
@@ -40,7 +44,9 @@ from templates.renderer import BadTexts, Texts, UnknownTemplate
 from workflows.catalog import Catalog
 from workflows.declaration import DeclarationError, texts_named
 from workflows.enabled import enabled
+from workflows.erasures import EraseAtProviders
 from workflows.journey import Journey
+from workflows.upkeep import ResolveSends
 
 DRAIN = timedelta(seconds=30)
 
@@ -56,12 +62,23 @@ _RUNNER = SandboxedWorkflowRunner(
 
 
 def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: Outcomes) -> Worker:
-    """Put a worker together: every journey of the catalog, and the activities."""
+    """Put a worker together: every journey of the catalog, the upkeep, and the activities."""
+    erasers = {port.provider: port for port in deliver.channels.values() if isinstance(port, Eraser)}
+    resolve = Resolve(deliver.pool, catalog, deliver.channels, deliver.deployment)
     return Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[declaration.workflow for declaration in catalog.journeys.values()],
-        activities=[deliver.deliver, outcomes.record_outcome],
+        workflows=[
+            *(declaration.workflow for declaration in catalog.journeys.values()),
+            EraseAtProviders,
+            ResolveSends,
+        ],
+        activities=[
+            deliver.deliver,
+            outcomes.record_outcome,
+            resolve.resolve_sends,
+            *Erase(deliver.pool, erasers).activities,
+        ],
         workflow_runner=_RUNNER,
         # Eager activities pass by the queue's limits and priorities.
         disable_eager_activity_execution=True,
@@ -69,6 +86,11 @@ def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: O
         max_concurrent_activities=50,
         graceful_shutdown_timeout=DRAIN,
     )
+
+
+def build_replayer(workflows: Sequence[type[Journey[Any]]]) -> Replayer:
+    """Put together what replays recorded runs just as a worker goes on with them: same runner, same payloads."""
+    return Replayer(workflows=workflows, workflow_runner=_RUNNER, data_converter=data_converter())
 
 
 def check_texts(catalog: Catalog, texts: Texts) -> None:
@@ -117,7 +139,7 @@ async def observable(host: str, port: int) -> AsyncIterator[None]:
         return Response("ok")
 
     app = Starlette(routes=[Route("/metrics", metrics), Route("/readyz", ready)])
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_config=None, lifespan="off"))
     # The process's own handlers stop it; uvicorn's would replace them.
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve())
@@ -161,7 +183,7 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
                 connection, deployment.policy.version, deployment.policy.model_dump(mode="json")
             )
         async with (
-            build_worker(client, catalog, deliver, Outcomes(pool)),
+            build_worker(client, catalog, deliver, Outcomes(pool)) as worker,
             Dispatcher(pool, configuration.database_url, client, catalog).running(),
             reconciling(pool, client),
             observable(configuration.metrics_host, configuration.metrics_port),
@@ -169,6 +191,9 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
             log.info("working", journeys=sorted(catalog.journeys))
             await stopping.wait()
             log.info("draining")
+            # Beside the dispatcher, so that both together take no longer than one of them may.
+            draining = asyncio.create_task(worker.shutdown())
+        await draining
     log.info("stopped")
 
 
@@ -176,7 +201,14 @@ def main(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
     """Run the process; what is missing is said in one line."""
     try:
         asyncio.run(work(workflows))
-    except (ConfigurationError, BadTexts, ChannelsNotConfigured, DeclarationError, installation.SpeedChanged) as error:
+    except (
+        ConfigurationError,
+        BadTexts,
+        ChannelsNotConfigured,
+        DeclarationError,
+        PayloadKeysWrong,
+        installation.SpeedChanged,
+    ) as error:
         sys.exit(str(error))
 
 

@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from activities.speechless import speechless
 from activities.texts import text_for
 from channels.protocol import ChannelPort, NotProcessed, Refused, Uncertain
+from dispatch.progress import RESOLVED
 from domain.clock import Clock
 from domain.enrolments import Outcome
 from domain.links import Links
@@ -32,9 +33,10 @@ from domain.messages import (
     Verdict,
     message_id,
 )
+from domain.uncertain import Resolution
 from policy.contact import Delay, Drop, decide
 from settings import Deployment
-from store import contact, customers, messages
+from store import consents, contact, customers, messages
 from store.contact import Question
 from store.database import Connection, Pool
 from store.messages import Addressee, Proposal, Row
@@ -277,7 +279,11 @@ class Deliver:
             return await self._not_processed(claimed, error)
         except Uncertain as error:
             log.warning("a message may have left", message=str(letter.message_id), code=error.code)
-            return await self._settle(claimed, Status.UNKNOWN, reason=error.code)
+            delivery = await self._settle(claimed, Status.UNKNOWN, reason=error.code)
+            if delivery.status is not Status.UNKNOWN:
+                # A callback was faster than the answer.
+                RESOLVED.labels(letter.content.channel, Resolution.CALLBACK).inc()
+            return delivery
         return await self._settle(claimed, receipt.status, provider_id=receipt.provider_id)
 
     async def _settle(
@@ -310,10 +316,20 @@ class Deliver:
                     )
                     return None
         elif refused.recipient_is_dead or refused.opted_out:
-            async with self.pool.acquire() as connection:
-                reason = "opted_out" if refused.opted_out else "dead"
-                provider = self.channels[channel].provider
-                await messages.suppress(connection, channel, letter.recipient, reason, f"{provider}:{refused.code}")
+            source = f"{self.channels[channel].provider}:{refused.code}"
+            async with self.pool.acquire() as connection, connection.transaction():
+                reader = await consents.locked_reader(connection, letter.message_id)
+                if refused.opted_out:
+                    await consents.opted_out(
+                        connection,
+                        customer=reader.customer if reader else None,
+                        channel=channel,
+                        address=letter.recipient,
+                        source=source,
+                        proof={"message": str(letter.message_id)},
+                    )
+                else:
+                    await messages.suppress(connection, channel, letter.recipient, "dead", source)
         return await self._settle(claimed, Status.FAILED, reason=refused.code)
 
     async def _not_processed(self, claimed: _Claimed, error: NotProcessed) -> Delivery:

@@ -12,6 +12,7 @@ import logs
 import settings
 from api import (
     audit,
+    codec,
     customers,
     events,
     inbox,
@@ -104,6 +105,8 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         redoc_url=None,
         strict_content_type=False,
     )
+    if configuration.ui_url:
+        app.add_middleware(codec.Cors, ui_url=str(configuration.ui_url))
     app.add_middleware(Edge, https=configuration.public_url.scheme == "https")
     problems.install(app)
     for room in (
@@ -120,6 +123,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         links,
         preferences,
         audit,
+        codec,
     ):
         app.include_router(room.router)
     _add_operations(app)

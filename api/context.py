@@ -101,13 +101,14 @@ def allowed(*scopes: Scope) -> Callable[..., object]:
     """A dependency: the caller's bearer key must have one of some scopes.
 
     Whatever changes something is entered in the audit log before it is done, and so is whatever only `OPERATE` may
-    look at; an attempt without the scope is entered too. What a key with the scope `INBOX` reports is the customer's
-    own deed, and kept with the message.
+    look at; an attempt without the scope is entered too. What a key with the scope `INGEST` or `INBOX` tells, where
+    that is enough, is the customer's own deed, and kept with the customer.
 
     Raises:
         Problem: 401 without a valid key, 403 without the scope, 429 above the key's rate.
     """
     sensitive = set(scopes) == {Scope.OPERATE}
+    telling = set(scopes) & {Scope.INGEST, Scope.INBOX}
 
     async def check(
         request: Request, ctx: Ctx, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
@@ -115,8 +116,7 @@ def allowed(*scopes: Scope) -> Callable[..., object]:
         key = await _recognised(request, ctx, given.credentials if given else "")
         if key is None:
             raise _unauthorised("Bearer")
-        own_deed = Scope.INBOX in scopes and Scope.INBOX in key.scopes
-        if (sensitive or request.method not in auditing.HARMLESS) and not own_deed:
+        if (sensitive or request.method not in auditing.HARMLESS) and not key.scopes & telling:
             await auditing.enter(request, ctx.pool, key)
         if not key.scopes & set(scopes):
             raise Problem(403, "forbidden", f"the key lacks the scope {' or '.join(scopes)}")

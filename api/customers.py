@@ -1,6 +1,6 @@
-"""Customers over HTTP: who they are, everything that happened to them and why, their own speed, erasure."""
+"""Customers over HTTP: who they are, everything that happened to them and why, their own speed, export, erasure."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from typing import Annotated, Any, Literal
@@ -8,11 +8,12 @@ from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Path, Query
+from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.context import Context, Ctx, Db, Operator, Reader
 from api.problems import Problem, documented
-from store import customers, erasure, timeline
+from store import customers, erasure, export, timeline
 from store.customers import Identity
 from store.database import Connection
 
@@ -144,7 +145,56 @@ class Speed(BaseModel):
     speed: float = Field(gt=0, le=10_000_000, description="Journey seconds per wall second.", examples=[86400])
 
 
+class ProviderErasure(BaseModel):
+    """What became of requests to a provider that are alike."""
+
+    provider: str = Field(examples=["twilio"])
+    kind: str = Field(
+        description="What it was asked to erase: an `address` and all that was sent there, a `message`; or "
+        "`everything`, which it cannot be asked for.",
+        examples=["message"],
+    )
+    answer: str | None = Field(description="The newest answer; null: not asked yet.", examples=["deleted"])
+    done: bool = Field(description="Whether it is not asked again.")
+    number: int = Field(description="How many such requests there are.", examples=[3])
+    attempts: int = Field(description="The most attempts any of them took.")
+
+
+class Erasure(BaseModel):
+    """That a customer was erased here, and what became of it at the providers."""
+
+    customer_id: int = Field(description="Our number of the customer, as in the audit log.")
+    requested_by: str = Field(examples=["operator:crm"])
+    requested_at: datetime = Field(description="From then on nothing was left here.")
+    completed_at: datetime | None = Field(description="When every provider had answered, or was given up.")
+    providers: list[ProviderErasure]
+
+
+class Erasures(BaseModel):
+    """A page of erasures, the newest first."""
+
+    entries: list[Erasure]
+    next: datetime | None = Field(description="Give it as `before` for what is older; None at the end.")
+
+
 _ERRORS = documented(401, 403, 404, 410, 422, 503)
+
+
+@router.get("/v1/customers/erasures", responses=documented(401, 403, 422, 503))
+async def list_erasures(
+    _: Operator,
+    db: Db,
+    before: Annotated[AwareDatetime | None, Query(description="Only what was requested earlier.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> Erasures:
+    """List who was erased, by whom, and how far the providers are with it.
+
+    A provider that does not do it is asked for thirty days. What it refused, or was given up, stays to be seen here:
+    it is to be settled with the provider by hand. A page may be longer than its limit: what was requested at the same
+    instant stays together.
+    """
+    found = [Erasure.model_validate(row) for row in await erasure.page(db, before, limit)]
+    return Erasures(entries=found, next=found[-1].requested_at if len(found) >= limit else None)
 
 
 @router.get("/v1/customers/{user_id}", responses=_ERRORS)
@@ -182,6 +232,34 @@ async def read_timeline(
     return Timeline(entries=[entry for entry in entries if entry.at >= last], next=last)
 
 
+@router.get(
+    "/v1/customers/{user_id}/export",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "Everything that is held on the customer, as it is at one moment.",
+            "content": {"application/json": {"schema": export.layout()}},
+        },
+        **_ERRORS,
+    },
+)
+async def export_customer(user_id: UserId, _: Operator, ctx: Ctx) -> StreamingResponse:
+    """Export everything that is held on a customer, to be handed to them (GDPR, articles 15 and 20).
+
+    Other people who share their address or number may have written what stands under `callbacks`: look at it before
+    you hand it on. It is streamed: only a body that is whole JSON is a whole export.
+    """
+    async with ctx.pool.acquire() as connection:
+        number = await existing(ctx, connection, user_id)
+
+    async def written() -> AsyncIterator[bytes]:
+        async with ctx.pool.acquire() as connection:
+            async for piece in export.write(connection, number):
+                yield piece
+
+    return StreamingResponse(written(), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
 @router.put("/v1/customers/{user_id}/speed", status_code=204, responses=documented(401, 403, 404, 409, 410, 422, 503))
 async def set_speed(user_id: UserId, body: Speed, ctx: Ctx, key: Operator) -> None:
     """Make somebody a test customer, for whom journey time runs faster: waits, quiet hours, caps and all."""
@@ -196,7 +274,8 @@ async def set_speed(user_id: UserId, body: Speed, ctx: Ctx, key: Operator) -> No
 async def erase_customer(user_id: UserId, ctx: Ctx, key: Operator) -> None:
     """Erase a customer: their journeys end, everything personal is removed, their events are refused from now on.
 
-    What the providers hold of them is to be erased there. Erasing again is 204 as well.
+    Nobody who is reached at their addresses is written to until consent is recorded anew. The providers are asked to
+    erase what they hold; `GET /v1/customers/erasures` tells how far they are. Erasing again is 204 as well.
     """
     async with ctx.pool.acquire() as connection, connection.transaction():
         number = await _locked(connection, user_id)
@@ -205,7 +284,8 @@ async def erase_customer(user_id: UserId, ctx: Ctx, key: Operator) -> None:
             if problem.status == 410:
                 return
             raise problem
-        await erasure.erase(connection, number, ctx.tombstones, f"operator:{key.name}", datetime.now(UTC))
+        source, now = f"operator:{key.name}", datetime.now(UTC)
+        await erasure.erase(connection, number, ctx.tombstones, source, now, ctx.catalog.roles.keys())
     log.info("customer erased", customer=number, by=key.name)
 
 

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 
+import orjson
 import structlog
 from fastapi import Request
 from fastapi.routing import APIRoute
@@ -13,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auditing
+from api.codec import PAYLOADS_LIMIT
 from api.problems import Problem, answer, operation_of
 from api.segment import BATCH_LIMIT
 from api.webhooks import LARGE
@@ -22,8 +24,13 @@ log = structlog.get_logger()
 BODY_LIMIT = 64 * 1024
 """Bytes of a body, unless its operation is among `LARGER`."""
 
-LARGER = {"/v1/batch": BATCH_LIMIT, "/webhooks/sendgrid": LARGE}
-"""Operations that take more bytes. They read their bodies piece by piece and look themselves how deep they are."""
+LARGER = {
+    "/v1/batch": BATCH_LIMIT,
+    "/webhooks/sendgrid": LARGE,
+    "/codec/encode": PAYLOADS_LIMIT,
+    "/codec/decode": PAYLOADS_LIMIT,
+}
+"""Operations that take more bytes."""
 
 BODY_WITHIN = 20.0
 """Wall seconds within which a body must have arrived: at 200 kbit a second, the largest there is."""
@@ -120,10 +127,10 @@ class _Body:
     """Hands a request's body on as it comes, as long as it keeps to its limits."""
 
     def __init__(self, scope: Scope, receive: Receive, limit: int) -> None:
+        self._scope = scope
         self._receive = receive
         self._limit = limit
         self._deadline = time.monotonic() + BODY_WITHIN
-        self._is_json = "json" in Headers(scope=scope).get("content-type", "json") and scope["path"] not in LARGER
         self._size = 0
         self._kept = bytearray()
         self._is_complete = False
@@ -132,7 +139,7 @@ class _Body:
         """Return the next message of the request.
 
         Raises:
-            Problem: 413, 408; 400 for JSON that is nested too deep.
+            Problem: 413, 408; 400 for JSON that is nested too deep, or is none.
         """
         if self._is_complete:
             return await self._receive()
@@ -143,10 +150,11 @@ class _Body:
             if self._size > self._limit:
                 raise _too_large(self._limit)
             self._is_complete = not message.get("more_body", False)
-            if self._is_json:
+            # Operations that read their bodies themselves also look at them themselves.
+            if getattr(self._scope.get("route"), "body_field", None):
                 self._kept += part
-                if self._is_complete and _depth(bytes(self._kept)) > DEPTH_LIMIT:
-                    raise Problem(400, "invalid_body", f"the body must not be nested deeper than {DEPTH_LIMIT} levels")
+                if self._is_complete:
+                    _check_json(bytes(self._kept))
         return message
 
 
@@ -172,6 +180,16 @@ async def _within(deadline: float, receive: Callable[[], Awaitable[Message]]) ->
 
 def _too_large(limit: int) -> Problem:
     return Problem(413, "too_large", f"the body must not be larger than {limit // 1024} kB")
+
+
+def _check_json(body: bytes) -> None:
+    """Let nothing pass that is more than JSON: Python's own reader takes NaN, and halves of surrogate pairs."""
+    if _depth(body) > DEPTH_LIMIT:
+        raise Problem(400, "invalid_body", f"the body must not be nested deeper than {DEPTH_LIMIT} levels")
+    try:
+        orjson.loads(body or b"null")
+    except orjson.JSONDecodeError:
+        raise Problem(400, "invalid_body", "the body must be JSON in UTF-8") from None
 
 
 def _depth(body: bytes) -> int:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.context import Ctx, Db, InboxReader
 from api.customers import TEXT, UserId, existing
 from api.problems import Problem, documented
-from api.progress import Report, move
+from dispatch.progress import Report, move
 from domain.messages import Channel, Status
 from store import callbacks, inbox, messages
 

@@ -24,6 +24,7 @@ from dispatch.reconciler import STUCK_QUERY
 from dispatch.runs import RPC_TIMEOUT
 from domain.enrolments import Outcome
 from domain.events import JOURNEY_STOPPED
+from domain.uncertain import Resolution
 from store import customers, enrolments, events, reports
 from store.database import Connection
 from store.events import NewEvent
@@ -93,6 +94,27 @@ class SentMessage(BaseModel):
     clicked_at: datetime | None
     replied_at: datetime | None
     failed_at: datetime | None
+    resolution: Resolution | None = Field(
+        description="Where nobody knew whether it left: by what that was settled.", examples=["found"]
+    )
+    evidence: list[dict[str, Any]] | None = Field(
+        description="What was asked, found and done about it, in order: codes, the provider's ids, wall times.",
+        examples=[
+            [
+                {"at": "2026-11-22T10:00:00.000+00:00", "fact": "uncertain", "attempt": 1, "code": "ReadTimeout"},
+                {
+                    "at": "2026-11-22T10:00:12.000+00:00",
+                    "fact": "asked",
+                    "provider": "twilio",
+                    "look": 1,
+                    "answer": "found",
+                    "provider_id": "SM0123",
+                    "status": "delivered",
+                },
+            ]
+        ],
+    )
+    resolved_at: datetime | None = Field(description="Wall time it was settled at.")
 
 
 class LiveEnrolment(Enrolment):
@@ -424,6 +446,8 @@ async def _enrolled_by(ctx: Context, answer: Accepted, journey: str) -> Enrolmen
 
 def _starting_event(declaration: Declaration, given: str | None) -> str:
     names = [rule.event.event_name for rule in declaration.starts_on]
+    if not names:
+        raise Problem(409, "closed", f"{declaration.name} takes nobody in any more")
     if given is not None and given not in names:
         raise Problem(
             400,

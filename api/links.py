@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from api.context import Context, Ctx
 from api.pages import MISSING, Pages
-from api.progress import Report, move
+from dispatch.progress import Report, move
 from domain.links import BadToken
 from domain.messages import Channel, Status
 from store import callbacks, messages

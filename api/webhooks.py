@@ -18,11 +18,12 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from api.context import Ctx
 from api.problems import FieldError, Problem, documented
-from api.progress import Report, move
 from api.signatures import Form, Signed, raw_body
-from channels.twilio import failure
+from channels.call_centre import RESULTS, WRONG_NUMBER
+from channels.twilio import STATUSES, failure
+from dispatch.progress import Report, move
 from domain.messages import Channel, Status
-from store import callbacks, consents, messages
+from store import callbacks, consents, erasure, messages
 from store.callbacks import Subject
 from store.consents import ALL, Wish
 from store.database import Connection
@@ -48,21 +49,9 @@ START = {"start", "unstop"}
 YES = "yes"
 """Undoes a STOP as START does, unless it answers a question of ours."""
 
-_TWILIO = {
-    "accepted": Status.ACCEPTED,
-    "scheduled": Status.ACCEPTED,
-    "queued": Status.ACCEPTED,
-    "sending": Status.ACCEPTED,
-    "sent": Status.SENT,
-    "delivered": Status.DELIVERED,
-    "read": Status.READ,
-    "undelivered": Status.FAILED,
-    "failed": Status.FAILED,
-    "canceled": Status.FAILED,
-}
-
 _SENDGRID = {
     "processed": Status.ACCEPTED,
+    "deferred": Status.ACCEPTED,
     "delivered": Status.DELIVERED,
     "bounce": Status.FAILED,
     "dropped": Status.FAILED,
@@ -82,15 +71,6 @@ _DROPPED = {
 
 _UNSUBSCRIBED = "Unsubscribed Address"
 """Another one: SendGrid keeps an unsubscribe that is not ours."""
-
-_CALL = {
-    "answered": Status.READ,
-    "declined": Status.DELIVERED,
-    "no_answer": Status.FAILED,
-    "busy": Status.FAILED,
-    "wrong_number": Status.FAILED,
-}
-"""Who answered has heard it; who declined has seen us ring."""
 
 _PUSH = {"received": Status.DELIVERED, "opened": Status.CLICKED, "dismissed": Status.READ}
 
@@ -183,11 +163,13 @@ async def twilio_status(
             await consents.lock(connection, message=message)
         about = await callbacks.subject(connection, message, TEXTING)
         new = await _is_new(connection, "twilio", callback_id, _body(form), message, about, address=number)
-        if not new or about is None or status not in _TWILIO:
+        if not new or about is None or status not in STATUSES:
             return
         reason = failed.code if failed else None
         report = Report("twilio", callback_id, datetime.now(UTC), provider_id=sid, reason=reason)
-        await move(connection, about.message, _TWILIO[status], report)
+        await move(connection, about.message, STATUSES[status], report)
+        if about.erased:
+            await erasure.look_again(connection, about.customer)
         source = f"twilio:{reason}"
         if failed and failed.opted_out and about.recipient:
             await consents.opted_out(
@@ -243,7 +225,7 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
                     proof={"sid": sid},
                 )
             elif about and keyword is None:
-                choice = _value(form, "ButtonPayload") or _chosen(about, word)
+                choice = _chosen(about, _value(form, "ButtonPayload") or word)
                 report = Report("twilio", sid, datetime.now(UTC), choice=choice)
                 await move(connection, about.message, Status.REPLIED, report)
     return Response(NO_ANSWER, media_type="text/xml")
@@ -324,7 +306,7 @@ async def _email_event(connection: Connection, event: _EmailEvent, raw: object) 
         at = datetime.fromtimestamp(event.timestamp, UTC)
         report = Report("sendgrid", callback_id, at, provider_id=_first_id(event), reason=reason)
         await move(connection, about.message, _SENDGRID[event.event], report)
-    elif about and event.event == "deferred":
+    if about and event.event == "deferred":
         await messages.explain(connection, about.message, _code("deferred", str(event.response)[:3]))
     source = f"sendgrid:{event.event}"
     if suppression and address:
@@ -372,14 +354,14 @@ async def call_centre(request: Request, ctx: Ctx, signed: Signed) -> None:
     raw = _parsed(body)
     call = _valid(_CallResult, raw)
     async with ctx.pool.acquire() as connection, connection.transaction():
-        if call.result == "wrong_number":
+        if call.result == WRONG_NUMBER:
             await consents.lock(connection, message=call.id)
         about = await callbacks.subject(connection, call.id, (Channel.CALL,))
         if await _is_new(connection, "call_centre", callback_id, raw, call.id, about) and about:
-            status = _CALL[call.result]
+            status = RESULTS[call.result]
             report = Report("call_centre", callback_id, call.at, reason=call.result)
             await move(connection, about.message, status, report)
-            if call.result == "wrong_number" and about.recipient:
+            if call.result == WRONG_NUMBER and about.recipient:
                 await messages.suppress(
                     connection, Channel.CALL, about.recipient, "wrong_number", f"call_centre:{call.result}"
                 )
@@ -428,10 +410,10 @@ async def _is_new(
 
 
 def _chosen(about: Subject, answer: str) -> str | None:
-    """Return the id of the button a customer means who writes its number or its title."""
+    """Return the id of the button a customer pressed, or means who writes its number or its title; no other word."""
     buttons = (about.content or {}).get("buttons", [])
     for number, button in enumerate(buttons, 1):
-        if answer in (str(number), button["title"].strip().casefold()):
+        if answer in (button["id"], str(number), button["title"].strip().casefold()):
             return str(button["id"])
     return None
 

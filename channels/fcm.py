@@ -16,7 +16,7 @@ from pydantic import BeforeValidator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from channels.http import TOKEN_TIMEOUT, BaseUrl, exchange, json_object
-from channels.protocol import NotProcessed, Receipt, Refused
+from channels.protocol import CannotTell, Finding, NotProcessed, Receipt, Refused, Search
 from domain.messages import Letter, PushContent
 
 SCOPE = "https://www.googleapis.com/auth/firebase.messaging"
@@ -53,6 +53,7 @@ class Fcm:
     """Mobile push. There are no callbacks: the app tells us what it received and opened."""
 
     provider = "fcm"
+    replaces = True
 
     def __init__(self, settings: FcmSettings, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -79,6 +80,10 @@ class Fcm:
             raise
         name = json_object(response).get("name")
         return Receipt(provider_id=name if isinstance(name, str) else None)
+
+    async def find(self, search: Search) -> Finding:
+        """See `ChannelPort.find`. FCM tells of no message; handed over again, it replaces the first."""
+        return CannotTell("no_lookup", later=False)
 
 
 class _Tokens:

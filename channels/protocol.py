@@ -1,8 +1,9 @@
-"""What `deliver` asks of a channel, and the three ways a provider can fail."""
+"""What is asked of a channel: to send a letter, and to say whether one left; and the three ways a provider can fail."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 from domain.messages import Letter, Status
 
@@ -60,10 +61,72 @@ class Uncertain(Exception):
         self.code = code
 
 
+@dataclass(frozen=True)
+class Search:
+    """A letter that may have left, to be looked for at its provider.
+
+    Attributes:
+        since: Wall time before which the provider cannot have taken it.
+        not_these: The provider's ids of our other messages to this recipient.
+        twins: How many other messages of ours, uncertain too, look exactly like this one.
+    """
+
+    letter: Letter
+    since: datetime
+    not_these: Collection[str] = ()
+    twins: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The provider has it.
+
+    Attributes:
+        refusal: Why it did not arrive, if the provider says that.
+    """
+
+    provider_id: str
+    status: Status
+    refusal: Refused | None = None
+
+
+@dataclass(frozen=True)
+class Absent:
+    """The provider, asked for certain, does not have it now; it may still be on its way there."""
+
+
+@dataclass(frozen=True)
+class CannotTell:
+    """The provider does not say.
+
+    Attributes:
+        retry_after: Wall time the provider asks us to wait, if it said.
+        later: Whether asking again later may help.
+    """
+
+    code: str
+    retry_after: timedelta | None = None
+    later: bool = True
+
+
+Finding = Found | Absent | CannotTell
+
+
+def cannot_tell(error: Refused | NotProcessed | Uncertain) -> CannotTell:
+    """Return what a failed question tells: nothing."""
+    return CannotTell(error.code, retry_after=error.retry_after if isinstance(error, NotProcessed) else None)
+
+
 class ChannelPort(Protocol):
-    """One provider. Messages of its errors hold codes only, never an address, a text or a key."""
+    """One provider. Messages of its errors hold codes only, never an address, a text or a key.
+
+    Attributes:
+        replaces: Whether a letter handed over again takes the place of the first where it arrives, so
+            that this is the way to ask for it.
+    """
 
     provider: str
+    replaces: bool
 
     async def send(self, letter: Letter) -> Receipt:
         """Hand a letter to the provider within `CALL_TIMEOUT`.
@@ -72,5 +135,31 @@ class ChannelPort(Protocol):
             Refused: The provider said no for good.
             NotProcessed: It certainly did not take the letter.
             Uncertain: It may have.
+        """
+        ...
+
+    async def find(self, search: Search) -> Finding:
+        """Ask the provider whether it has a letter. Changes nothing there, and does not raise."""
+        ...
+
+
+@runtime_checkable
+class Eraser(Protocol):
+    """A provider that can be asked to erase what it holds of somebody. Asking again does no harm."""
+
+    provider: str
+
+    async def erase(self, subject: str) -> str:
+        """Ask to erase what the provider holds, within `CALL_TIMEOUT`.
+
+        Args:
+            subject: What the provider knows it by: an address, or its own id of a message.
+
+        Returns:
+            What it answered, as a code.
+
+        Raises:
+            Refused: The provider said no for good.
+            NotProcessed, Uncertain: It is to be asked again.
         """
         ...

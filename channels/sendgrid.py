@@ -19,8 +19,11 @@ from sendgrid.helpers.mail import (
 )
 
 from channels.http import BaseUrl, exchange, json_object
-from channels.protocol import Receipt, Refused
+from channels.protocol import CannotTell, Finding, NotProcessed, Receipt, Refused, Search
 from domain.messages import EmailContent, Letter
+
+NOT_ALLOWED = ("http_401", "http_403")
+"""The key may not erase: accounts made before July 2023 must have it enabled by SendGrid."""
 
 RECIPIENT_FIELD = re.compile(r"personalizations(\.0|\[0\])?\.to\b")
 
@@ -40,6 +43,7 @@ class SendGrid:
     """Email. SendGrid's callbacks return our id as the custom argument ``message_id``."""
 
     provider = "sendgrid"
+    replaces = False
 
     def __init__(self, settings: SendGridSettings, client: httpx.AsyncClient) -> None:
         self._settings = settings
@@ -56,6 +60,26 @@ class SendGrid:
         )
         response = await exchange(self._client, request, _refusal)
         return Receipt(provider_id=response.headers.get("X-Message-Id"))
+
+    async def find(self, search: Search) -> Finding:
+        """See `ChannelPort.find`. SendGrid tells of single messages only to those who bought its Email Activity."""
+        return CannotTell("no_lookup", later=False)
+
+    async def erase(self, subject: str) -> str:
+        """See `Eraser.erase`: an address, and all that was sent there (Recipients' Data Erasure API)."""
+        request = self._client.build_request(
+            "POST",
+            f"{self._settings.base_url}/v3/recipients/erasejob",
+            headers={"Authorization": f"Bearer {self._settings.api_key.get_secret_value()}"},
+            json={"email_addresses": [subject]},
+        )
+        try:
+            job = json_object(await exchange(self._client, request, _refusal)).get("job_id")
+        except Refused as refused:
+            if refused.code.startswith(NOT_ALLOWED):
+                raise NotProcessed(refused.code) from None
+            raise
+        return f"job {job}" if isinstance(job, str) and re.fullmatch(r"[\w-]{1,100}", job) else "accepted"
 
     def _mail(self, letter: Letter, content: EmailContent) -> Mail:
         recipient = Personalization()

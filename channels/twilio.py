@@ -13,13 +13,25 @@ from uuid import UUID
 import httpx
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 from channels.http import BaseUrl, exchange, json_object
-from channels.protocol import Receipt, Refused, Uncertain
-from domain.messages import Letter, SmsContent, WhatsAppContent
+from channels.protocol import (
+    Absent,
+    CannotTell,
+    Finding,
+    Found,
+    NotProcessed,
+    Receipt,
+    Refused,
+    Search,
+    Uncertain,
+    cannot_tell,
+)
+from domain.messages import Letter, SmsContent, Status, WhatsAppContent
 
 OPTED_OUT = frozenset({"21610"})
 """The customer said STOP to this sender, and Twilio keeps it."""
@@ -34,6 +46,36 @@ DEAD_RECIPIENT = frozenset(
     }
 )
 """Error codes (twilio.com/docs/api/errors) after which the number is not tried again."""
+
+STATUSES = {
+    "accepted": Status.ACCEPTED,
+    "scheduled": Status.ACCEPTED,
+    "queued": Status.ACCEPTED,
+    "sending": Status.ACCEPTED,
+    "sent": Status.SENT,
+    "delivered": Status.DELIVERED,
+    "read": Status.READ,
+    "undelivered": Status.FAILED,
+    "failed": Status.FAILED,
+    "canceled": Status.FAILED,
+}
+"""Twilio's statuses of an outbound message (twilio.com/docs/messaging/api/message-resource)."""
+
+MOST_COMPARED = 1000
+"""Messages to one recipient beyond which Twilio's list is not searched."""
+PAGE_SIZE = 100
+
+CLOCKS_DIFFER = timedelta(minutes=1)
+"""By how much Twilio's clock may be behind ours; its times are whole seconds besides."""
+
+NOT_DELETED_YET = frozenset(
+    {
+        "20003",  # the credentials are wrong
+        "20009",  # not complete: minutes after it was sent, in rare cases days
+    }
+)
+GONE = "20404"
+"""There is no such message any more."""
 
 SHORTEST_VALIDITY = timedelta(seconds=1)
 LONGEST_VALIDITY = timedelta(seconds=36_000)
@@ -75,6 +117,48 @@ class Twilio:
         )
         return Receipt(provider_id=message.sid)
 
+    async def find(self, search: Search, *, to: str, from_: str, text: str) -> Finding:
+        """Look for a text in Twilio's list, which knows nothing of our id; see `ChannelPort.find`.
+
+        The list is filtered by recipient and sender, not by DateSent, which a message that is still
+        queued does not have. Text and time are compared here. Where another message of ours looks the
+        same and Twilio has fewer than were handed over, nobody can tell whose it is.
+        """
+        try:
+            listed = await self._api.messages.list_async(to=to, from_=from_, limit=MOST_COMPARED, page_size=PAGE_SIZE)
+        except (Refused, NotProcessed, Uncertain) as error:
+            return cannot_tell(error)
+        except (TwilioException, LookupError, TypeError, ValueError):
+            return CannotTell("unreadable_answer")
+        candidates = [
+            message
+            for message in listed
+            if str(message.direction).startswith("outbound")
+            and message.sid not in search.not_these
+            and (message.date_created is None or message.date_created >= search.since - CLOCKS_DIFFER)
+        ]
+        same = [message for message in candidates if _is_text(message.body, text)]
+        if not same and any(not message.body for message in candidates):
+            return CannotTell("text_erased")
+        if not same:
+            return CannotTell("too_many") if len(listed) == MOST_COMPARED else Absent()
+        if len(same) <= search.twins:
+            return CannotTell("ambiguous")
+        # Twilio lists the newest first.
+        return _found(same[-1])
+
+    async def delete(self, sid: str) -> str:
+        """Delete a message with its text and its number; see `Eraser.erase`."""
+        try:
+            await self._api.messages(sid).delete_async()
+        except Refused as refused:
+            if refused.code in NOT_DELETED_YET:
+                raise NotProcessed(refused.code) from None
+            if refused.code == GONE:
+                return "gone before"
+            raise
+        return "deleted"
+
     def _status_callback(self, message_id: UUID) -> str:
         # Twilio signs the whole address, so our id cannot be forged.
         return f"{self._public_url}/webhooks/twilio/status?mid={message_id}"
@@ -84,6 +168,7 @@ class TwilioSms:
     """SMS."""
 
     provider = "twilio"
+    replaces = False
 
     def __init__(self, twilio: Twilio) -> None:
         self._twilio = twilio
@@ -94,11 +179,24 @@ class TwilioSms:
         sender = self._twilio.settings.sms_from
         return await self._twilio.create(letter, to=letter.recipient, from_=sender, text=letter.content.text)
 
+    async def erase(self, subject: str) -> str:
+        """See `Eraser.erase`: a message by its SID, whichever channel it went or came by."""
+        return await self._twilio.delete(subject)
+
+    async def find(self, search: Search) -> Finding:
+        """See `ChannelPort.find`."""
+        assert isinstance(search.letter.content, SmsContent)
+        sender = self._twilio.settings.sms_from
+        return await self._twilio.find(
+            search, to=search.letter.recipient, from_=sender, text=search.letter.content.text
+        )
+
 
 class TwilioWhatsApp:
     """WhatsApp, free text: Twilio takes it within 24 hours of the customer's last message."""
 
     provider = "twilio"
+    replaces = False
 
     def __init__(self, twilio: Twilio) -> None:
         self._twilio = twilio
@@ -106,13 +204,27 @@ class TwilioWhatsApp:
     async def send(self, letter: Letter) -> Receipt:
         """See `ChannelPort.send`."""
         assert isinstance(letter.content, WhatsAppContent)
-        buttons = [f"{number} — {button.title}" for number, button in enumerate(letter.content.buttons, 1)]
         return await self._twilio.create(
             letter,
             to=_whatsapp(letter.recipient),
             from_=_whatsapp(self._twilio.settings.whatsapp_from),
-            text="\n".join([letter.content.text, *buttons]),
+            text=_with_buttons(letter.content),
         )
+
+    async def find(self, search: Search) -> Finding:
+        """See `ChannelPort.find`."""
+        assert isinstance(search.letter.content, WhatsAppContent)
+        return await self._twilio.find(
+            search,
+            to=_whatsapp(search.letter.recipient),
+            from_=_whatsapp(self._twilio.settings.whatsapp_from),
+            text=_with_buttons(search.letter.content),
+        )
+
+
+def _with_buttons(content: WhatsAppContent) -> str:
+    buttons = [f"{number} — {button.title}" for number, button in enumerate(content.buttons, 1)]
+    return "\n".join([content.text, *buttons])
 
 
 def failure(error_code: str | int | None) -> Refused:
@@ -123,6 +235,19 @@ def failure(error_code: str | int | None) -> Refused:
         recipient_is_dead=code in DEAD_RECIPIENT,
         opted_out=code in OPTED_OUT,
     )
+
+
+def _found(message: Any) -> Finding:
+    """Read a message of Twilio's list."""
+    status = STATUSES.get(str(message.status))
+    if status is None or not message.sid:
+        return CannotTell("unreadable_answer")
+    return Found(message.sid, status, failure(message.error_code) if status is Status.FAILED else None)
+
+
+def _is_text(listed: str | None, text: str) -> bool:
+    """Whether a listed text is ours: Twilio may trim white space, and puts a line before it in a trial account."""
+    return " ".join((listed or "").split()).endswith(" ".join(text.split()))
 
 
 def _refusal(response: httpx.Response) -> Refused:
@@ -159,11 +284,12 @@ class _Transport(AsyncHttpClient):  # type: ignore[misc]
         timeout: float | None = None,
         allow_redirects: bool = False,
     ) -> Response:
-        request = self._client.build_request(
-            method, self._base_url + urlsplit(url).path, params=params, data=data, headers=headers
-        )
+        parts = urlsplit(url)
+        # The next page of a list is a path with a query.
+        wanted = self._base_url + parts.path + (f"?{parts.query}" if parts.query else "")
+        request = self._client.build_request(method, wanted, params=params or None, data=data, headers=headers)
         basic = httpx.BasicAuth(*auth) if auth else None
         response = await exchange(self._client, request, _refusal, auth=basic)
-        if not json_object(response):
+        if method != "DELETE" and not json_object(response):
             raise Uncertain("unreadable_answer")
         return Response(response.status_code, response.text, response.headers)

@@ -6,7 +6,9 @@ from cli import commands
 from cli.audit import audit
 from cli.bench import bench
 from cli.demo.command import demo
+from cli.export import export
 from cli.keys import keys, migrate
+from cli.payload_keys import WHERE, payload_keys
 from cli.replay.command import replay
 from cli.templates import templates
 from cli.up import up
@@ -34,6 +36,8 @@ app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.resume)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.stop)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.skip_wait)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.events)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(export)
+app.command("payload-keys", rich_help_panel=RUNNING, epilog=WHERE)(payload_keys)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(audit)
 app.add_typer(templates, name="templates", rich_help_panel=RUNNING)
 

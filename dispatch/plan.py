@@ -18,14 +18,14 @@ from domain.enrolments import (
     SeenEvent,
     Start,
 )
-from domain.events import Event, FormProgressEvent
+from domain.events import CUSTOMER_ERASED, Event, FormProgressEvent
 from store import customers, enrolments, events
 from store.database import Connection
 from store.enrolments import Stay
-from store.erasure import ERASED
 from store.events import KeptEvent
 from workflows.catalog import Catalog
 from workflows.declaration import Declaration, Role, Rule
+from workflows.journey import EDITION
 
 MESSAGE_STATUS = "message_status"
 """Type of the events we make of a provider's report that a run waits for."""
@@ -177,7 +177,7 @@ class _Planner:
 
     def _known_name(self, event: KeptEvent) -> str:
         """Return an event's name, unless only its sender knows it: any call may show that two customers are one."""
-        return event.name if event.name == ERASED or event.name in self.catalog.roles else event.type
+        return event.name if event.name == CUSTOMER_ERASED or event.name in self.catalog.roles else event.type
 
     def _tell(self, plan: Plan, declaration: Declaration, role: Role, fields: Event) -> None:
         key = declaration.key_of(plan.event.properties)
@@ -232,6 +232,7 @@ class _Planner:
             trigger=self._seen(plan.event, fields),
             parameters=declaration.parameters.model_dump(mode="json"),
             clock=self.clock,
+            edition=EDITION,
         )
         plan.actions.append(StartRun(declaration, workflow_id, start))
         plan.notes.append(f"started {workflow_id}")

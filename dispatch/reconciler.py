@@ -1,4 +1,7 @@
-"""The reconciler: notices runs that were cancelled, terminated or timed out from outside, and runs that are stuck."""
+"""The reconciler: notices runs that were cancelled, terminated or timed out from outside, and runs that are stuck.
+
+It also starts what an installation does for itself, when there is something to do: so an idle one pays nothing.
+"""
 
 import asyncio
 import contextlib
@@ -11,9 +14,11 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from dispatch.dispatcher import cancelled
+from dispatch.runs import ensure_running
 from domain.enrolments import Outcome
-from store import enrolments, installation, messages
+from store import enrolments, erasure, installation, messages, uncertain
 from store.database import AWAY, Pool
+from workflows.upkeep import RESOLVE_SENDS
 
 LOOK_EVERY = timedelta(seconds=5)
 
@@ -23,6 +28,7 @@ OVERLAP = timedelta(minutes=10)
 log = structlog.get_logger()
 
 STUCK = Gauge("journeys_stuck_runs", "Runs whose steps fail again and again; they wait for a release that mends them.")
+UNRESOLVED = Gauge("journeys_unresolved_sends", "Sends of which nobody knows whether they left, not decided yet.")
 
 _OUTCOMES = {
     WorkflowExecutionStatus.CANCELED: Outcome.CANCELLED,
@@ -60,21 +66,56 @@ async def reconcile(pool: Pool, client: Client) -> int:
     return closed
 
 
+async def ask_providers_to_erase(pool: Pool, client: Client) -> None:
+    """Have providers asked to erase what they hold of customers who were erased."""
+    async with pool.acquire() as connection:
+        customers = await erasure.due(connection)
+    for customer in customers:
+        await ensure_running(
+            client,
+            "EraseAtProviders",
+            f"erasure-{customer}",
+            customer,
+            summary=f"Has providers erase what they hold of customer {customer}",
+        )
+        async with pool.acquire() as connection:
+            await erasure.being_asked(connection, customer)
+
+
+async def settle_uncertain_sends(pool: Pool, client: Client) -> bool:
+    """Settle rows nobody comes back to, and have uncertain sends that are due looked into; False if none is."""
+    async with pool.acquire() as connection:
+        await messages.settle_abandoned(connection)
+        UNRESOLVED.set(await uncertain.unresolved(connection))
+        if not await uncertain.due(connection):
+            return False
+    await ensure_running(
+        client,
+        "ResolveSends",
+        RESOLVE_SENDS,
+        summary="Settles sends of which nobody knows whether they left",
+    )
+    return True
+
+
+async def count_stuck_runs(_: Pool, client: Client) -> None:
+    """Tell how many runs wait for a release that mends them."""
+    STUCK.set((await client.count_workflows(STUCK_QUERY)).count)
+
+
 @contextlib.asynccontextmanager
 async def reconciling(pool: Pool, client: Client) -> AsyncIterator[None]:
     """Look every few seconds while the context is open."""
 
     async def look() -> None:
         while True:
-            try:
-                await reconcile(pool, client)
-                async with pool.acquire() as connection:
-                    await messages.settle_abandoned(connection)
-                STUCK.set((await client.count_workflows(STUCK_QUERY)).count)
-            except (RPCError, *AWAY) as error:
-                log.warning("cannot reconcile now", error=type(error).__name__)
-            except Exception:
-                log.exception("reconciling failed unexpectedly")
+            for duty in (reconcile, settle_uncertain_sends, ask_providers_to_erase, count_stuck_runs):
+                try:
+                    await duty(pool, client)
+                except (RPCError, *AWAY) as error:
+                    log.warning("cannot reconcile now", duty=duty.__name__, error=type(error).__name__)
+                except Exception:
+                    log.exception("reconciling failed unexpectedly", duty=duty.__name__)
             await asyncio.sleep(LOOK_EVERY.total_seconds())
 
     looking = asyncio.create_task(look())

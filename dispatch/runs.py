@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from temporalio.client import Client
 from temporalio.common import (
@@ -64,6 +65,27 @@ async def perform(client: Client, actions: Sequence[StartRun | Signal]) -> list[
                 raise TemporalAway(error.status.name) from error
             raise NotNow(error.status.name) from error
     return unheard
+
+
+async def ensure_running(client: Client, workflow: str, workflow_id: str, *arguments: Any, summary: str) -> None:
+    """Start a run of the installation's own upkeep, unless one is under way under this id.
+
+    Args:
+        workflow: Its name.
+
+    Raises:
+        RPCError: Temporal does not do it now; the next look tries again.
+    """
+    await client.start_workflow(
+        workflow,
+        args=arguments,
+        id=workflow_id,
+        task_queue=TASK_QUEUE,
+        id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary=summary,
+        rpc_timeout=RPC_TIMEOUT,
+    )
 
 
 async def _start(client: Client, action: StartRun) -> None:

@@ -85,6 +85,7 @@ class Start(BaseModel, frozen=True):
         trigger: The event that began it.
         parameters: The journey's parameters, already validated.
         clock: Journey time of this customer.
+        edition: Of the base class's own commands, see `workflows.journey.EDITION`.
     """
 
     enrolment: int
@@ -92,3 +93,4 @@ class Start(BaseModel, frozen=True):
     trigger: SeenEvent
     parameters: dict[str, Any] = {}
     clock: Clock = Clock()
+    edition: int = 1

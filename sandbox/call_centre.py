@@ -70,6 +70,19 @@ async def order_call(request: Request, world: TheWorld) -> JSONResponse:
     return JSONResponse({"id": order.id}, status_code=202)
 
 
+@router.get("/call-centre/calls/{id}")
+async def tell_of_call(id: str, request: Request, world: TheWorld) -> JSONResponse:
+    """Whether an order was taken, and how its call ended."""
+    _verify(request, b"", world)
+    if request.headers["webhook-id"] != id:
+        raise _refusal(422, "webhook-id: must be the call's id")
+    entry = world.ledger.by_provider_id("call_centre", id)
+    async with world.faults.around("call_centre", [entry.address if entry else ""], request, _refuse, "lookup"):
+        if entry is None:
+            return JSONResponse({"id": id, "status": "unknown"}, status_code=404)
+        return JSONResponse({"id": id, "status": entry.status})
+
+
 def result_step(world: World, entry: Entry, result: CallResult, after: float = 0.0) -> Step:
     """The report of how a call ended."""
     payload = {
@@ -82,11 +95,7 @@ def result_step(world: World, entry: Entry, result: CallResult, after: float = 0
 
 async def _order(request: Request, world: World) -> CallOrder:
     body = await request.body()
-    secret = world.configuration.call_centre_secret.get_secret_value()
-    try:
-        Webhook(secret).verify(body, dict(request.headers), json_parse=False)
-    except (WebhookVerificationError, ValueError):
-        raise _refusal(401, "the signature is missing, wrong or older than five minutes") from None
+    _verify(request, body, world)
     try:
         order = CallOrder.model_validate_json(body)
     except ValidationError as error:
@@ -96,3 +105,11 @@ async def _order(request: Request, world: World) -> CallOrder:
     if request.headers["webhook-id"] != order.id:
         raise _refusal(422, "webhook-id: must be the call's id")
     return order
+
+
+def _verify(request: Request, body: bytes, world: World) -> None:
+    secret = world.configuration.call_centre_secret.get_secret_value()
+    try:
+        Webhook(secret).verify(body, dict(request.headers), json_parse=False)
+    except (WebhookVerificationError, ValueError):
+        raise _refusal(401, "the signature is missing, wrong or older than five minutes") from None

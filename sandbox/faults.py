@@ -14,6 +14,7 @@ from sandbox.ledger import ASKED_AT, Provider
 from sandbox.server import hang_up
 
 FaultKind = Literal[
+    "timeout",  # no effect, and no answer for `seconds`, then a reset
     "timeout_after_accept",  # the effect happens, the answer comes after `seconds`
     "reset_after_accept",  # the effect happens, then the connection is reset
     "connection_reset",  # the connection is reset, no effect
@@ -26,6 +27,10 @@ FaultKind = Literal[
 ]
 
 
+Operation = Literal["send", "lookup"]
+# What a call is for: a message, or to hear what became of one.
+
+
 class Fault(BaseModel):
     """A fault for the next `times` calls to a provider about an address ('*': any)."""
 
@@ -34,6 +39,7 @@ class Fault(BaseModel):
     provider: Provider
     address: str = "*"
     kind: FaultKind
+    operation: Operation = "send"
     times: int = Field(1, ge=1)
     retry_after: int = Field(1, ge=0, description="seconds a refused client is told to wait")
     seconds: float = Field(60, ge=0, description="how long an answer is held, real seconds")
@@ -80,7 +86,12 @@ class Faults:
 
     @asynccontextmanager
     async def around(
-        self, provider: Provider, addresses: Sequence[str], request: Request, refuse: Refuse
+        self,
+        provider: Provider,
+        addresses: Sequence[str],
+        request: Request,
+        refuse: Refuse,
+        operation: Operation = "send",
     ) -> AsyncIterator[None]:
         """Put the effect inside: faults that prevent it strike before, the others after.
 
@@ -89,10 +100,14 @@ class Faults:
             ConnectionReset: the fault hung up, before the effect or after it.
         """
         ASKED_AT.set(time.time())
-        fault = self._take(provider, addresses)
+        fault = self._take(provider, operation, addresses)
         match fault:
             case Fault(kind="status_429" | "status_500" | "status_503"):
                 raise refuse(_status(fault), fault.retry_after)
+            case Fault(kind="timeout"):
+                await _hold(request, fault.seconds)
+                hang_up(request)
+                raise ConnectionReset
             case Fault(kind="connection_reset"):
                 hang_up(request)
                 raise ConnectionReset
@@ -108,14 +123,15 @@ class Faults:
             case Fault(kind="status_500_after_accept" | "status_503_after_accept"):
                 raise refuse(_status(fault), fault.retry_after)
 
-    def _take(self, provider: Provider, addresses: Sequence[str]) -> Fault | None:
+    def _take(self, provider: Provider, operation: Operation, addresses: Sequence[str]) -> Fault | None:
         marks = ", ".join("?" for _ in addresses)
         with self._connection:
             row = self._connection.execute(
                 f"""update faults set left = left - 1 where id =
                 (select id from faults where provider = ? and left > 0
+                 and coalesce(json_extract(record, '$.operation'), 'send') = ?
                  and address in ('*', {marks}) order by id limit 1) returning record""",
-                (provider, *addresses),
+                (provider, operation, *addresses),
             ).fetchone()
             if row is None:
                 return None

@@ -174,19 +174,24 @@ def app_step(world: World, entry: Entry, event: str, after: float = 0.0) -> Step
 
 
 def _record(world: World, project: str, name: str, message: _Message) -> Entry:
-    """Write the push down; on the phone it replaces an unread one of the same collapse key."""
-    collapse_key = message.android.collapse_key
+    """Write the push down; on the phone it replaces an unread one of the same collapse key.
+
+    The same message again in its own place is no second effect.
+    """
+    collapse_key, message_id = message.android.collapse_key, message.data.get("message_id")
     if collapse_key:
         for earlier in world.ledger.of_addresses([message.target]):
             unread = earlier.status in ("accepted", "received")
             if unread and earlier.details.get("collapse_key") == collapse_key:
+                if message_id and earlier.message_id == message_id:
+                    return world.ledger.replace(earlier.id, name)
                 world.ledger.advance(earlier.id, "replaced")
     return world.ledger.record(
         NewEntry(
             provider="fcm",
             channel="push",
             provider_id=name,
-            message_id=message.data.get("message_id"),
+            message_id=message_id,
             address=message.target,
             sender=project,
             status="accepted",

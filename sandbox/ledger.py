@@ -149,9 +149,18 @@ class Ledger:
         newest = self._select(f"where address in ({marks}) order by id desc limit ?", (*addresses, limit))
         return list(newest)[::-1]
 
-    def of_provider(self, provider: Provider) -> Iterator[Entry]:
-        """All entries of one provider in all directions, newest first."""
-        return self._select("where provider = ? order by id desc", (provider,))
+    def of_provider(self, provider: Provider, address: str | None = None) -> Iterator[Entry]:
+        """All entries of one provider, or those of one address, in all directions, newest first."""
+        if address is None:
+            return self._select("where provider = ? order by id desc", (provider,))
+        return self._select("where provider = ? and address = ? order by id desc", (provider, address))
+
+    def replace(self, entry_id: int, provider_id: str) -> Entry:
+        """Note that the same message was handed over again and took its own place: no second effect."""
+        now = time.time()
+        again = {"provider_id": provider_id, "at": now, "asked_at": ASKED_AT.get() or now}
+        self.amend(entry_id, replacements=[*self.get(entry_id).details.get("replacements", []), again])
+        return self.get(entry_id)
 
     def advance(self, entry_id: int, status: str) -> None:
         """Note that a status was reached; the entry's own status only moves forward."""

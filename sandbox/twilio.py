@@ -9,7 +9,7 @@ import hmac
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Literal
@@ -125,11 +125,13 @@ async def list_messages(request: Request, world: TheWorld) -> JSONResponse:
     query = dict(request.query_params)
     size = min(max(int(query.get("PageSize", 50)), 1), 1000)
     number = int(query.get("Page", 0))
-    chosen = [
-        entry
-        for entry in world.ledger.of_provider("twilio")
-        if not entry.details.get("deleted") and _matches(world, entry, query)
-    ]
+    about = (query.get("To") or query.get("From") or "").removeprefix(_WHATSAPP)
+    async with world.faults.around("twilio", [about], request, _refuse, "lookup"):
+        chosen = [
+            entry
+            for entry in _messages_with(world, query)
+            if not entry.details.get("deleted") and _matches(world, entry, query)
+        ]
     page = chosen[number * size : (number + 1) * size]
     path = request.url.path
 
@@ -500,6 +502,15 @@ def _resource(world: World, entry: Entry) -> dict[str, Any]:
         "to": ours if inbound else theirs,
         "uri": f"{uri}.json",
     }
+
+
+def _messages_with(world: World, query: Mapping[str, str]) -> Iterator[Entry]:
+    """The messages between two numbers if both are asked for, else all."""
+    if "To" not in query or "From" not in query:
+        yield from world.ledger.of_provider("twilio")
+        return
+    for number in {query[name].removeprefix(_WHATSAPP) for name in ("To", "From")}:
+        yield from world.ledger.of_provider("twilio", number)
 
 
 def _matches(world: World, entry: Entry, query: Mapping[str, str]) -> bool:

@@ -79,11 +79,13 @@ async def keep(
         message: The message it names, whether we know it or not.
         about: That message, if we know it.
         address: The address it tells of; kept only where no message leads to the customer, so that
-            the callback is found when they are erased.
+            the callback is found when they are erased. Of an address of somebody erased nothing is kept.
     """
     done: str = await connection.execute(
         """
-        insert into callbacks (provider, callback_id, message_id, address, body) values ($1, $2, $3, lower($4), $5)
+        insert into callbacks (provider, callback_id, message_id, address, body)
+        select $1, $2, $3, case when not hidden then lower($4) end, case when hidden then '{}' else $5::jsonb end
+        from (select kept_address($4) <> lower($4) as hidden) erased
         on conflict (provider, callback_id) do nothing
         """,
         provider,

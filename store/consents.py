@@ -147,7 +147,7 @@ async def record(connection: Connection, wish: Wish, *, customer: int | None, ad
     row = await connection.fetchrow(
         """
         insert into consents (customer_id, address, channel, topic, given, source, proof, at)
-        values ($1, lower($2), $3, $4, $5, $6, $7, coalesce($8, now()))
+        values ($1, kept_address($2), $3, $4, $5, $6, $7, coalesce($8, now()))
         returning id, customer_id, channel, topic, given, source, proof, at, address
         """,
         customer,

@@ -202,7 +202,12 @@ async def merge(connection: Connection, loser: int, winner: int) -> list[int]:
         winner,
     )
     await connection.execute(
-        "update customers set merged_into = $2, email = null, phone = null, traits = '{}' where id = $1", loser, winner
+        """
+        update customers
+        set merged_into = $2, email = null, phone = null, locale = null, time_zone = null, traits = '{}' where id = $1
+        """,
+        loser,
+        winner,
     )
     return [row["id"] for row in doubled]
 

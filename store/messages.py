@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from domain.messages import RANK, DeliverRequest, Status
+from domain.uncertain import Resolution, fact
 from store import contact, enrolments
 from store.contact import Person
 from store.database import Connection
@@ -99,7 +100,7 @@ async def suppress(connection: Connection, channel: str, recipient: str, reason:
     """Send nothing to a recipient by a channel any more; the first reason stays."""
     await connection.execute(
         """
-        insert into suppressions (channel, recipient, reason, source) values ($1, lower($2), $3, $4)
+        insert into suppressions (channel, recipient, reason, source) values ($1, kept_address($2), $3, $4)
         on conflict (channel, recipient) do nothing
         """,
         channel,
@@ -274,6 +275,16 @@ async def _explain_decision(
     )
 
 
+CALLBACKS_FIRST = timedelta(seconds=10)
+"""Wall time a provider's callback gets before anybody asks what became of a send."""
+
+_NOT_TAKEN = "(status = 'failed' and resolution = 'not_taken')"
+_DOUBTED = f"(unknown_at is not null and (status in ('sending', 'unknown') or {_NOT_TAKEN}))"
+"""Nobody knows for certain whether it left."""
+_BY = "case when sent_again_at is null or {0} in ('not_taken', 'assumed_sent') then {0} else 'sent_again' end"
+"""Whatever is heard of a message that was sent again, that it was is what settled it."""
+
+
 async def settle(
     connection: Connection,
     message: UUID,
@@ -282,32 +293,71 @@ async def settle(
     *,
     provider_id: str | None = None,
     reason: str | None = None,
+    resolution: Resolution = Resolution.ANSWERED,
 ) -> Status:
     """Record what a provider's answer to one attempt proves; never a step back.
+
+    Args:
+        resolution: What this settles the message by, if nobody knew before whether it left.
 
     Returns:
         The status now, which a callback may have moved further already.
     """
+    if status is Status.UNKNOWN:
+        return await _doubt(connection, message, attempt, reason)
+    refused = status is Status.FAILED
+    # An old attempt that was taken was taken; what else it says does not touch a newer one. Who has
+    # a sign of it from the provider does not believe a refusal.
+    moves = f"((status = any($3) and (attempt = $2 or $7)) or ($7 and {_NOT_TAKEN}))"
     row = await connection.fetchval(
-        """
+        f"""
         update messages set
-            status = case when status = any($3) and attempt = $2 then $4 else status end,
-            reason = case when status = any($3) and attempt = $2 then $6 else reason end,
+            status = case when {moves} then $4 else status end,
+            reason = case when {moves} then $6 else reason end,
             provider_id = coalesce(provider_id, $5),
             accepted_at = case when $7 then coalesce(accepted_at, now()) else accepted_at end,
-            failed_at = case when $8 and status = any($3) and attempt = $2 then now() else failed_at end
+            failed_at = case when not {moves} then failed_at when not $7 then now() end,
+            resolution = case when {moves} and {_DOUBTED} then {_BY.format("$8::text")} else resolution end,
+            resolved_at = case when {moves} and {_DOUBTED} then now() else resolved_at end,
+            evidence = case when {moves} and {_DOUBTED} then coalesce(evidence, '[]') || $9::jsonb else evidence end
         where id = $1 returning status
         """,
         message,
         attempt,
-        _before(status),
+        [Status.WAITING, Status.SENDING, Status.UNKNOWN] if refused else _before(status),
         status,
         provider_id,
         reason,
-        RANK[status] >= RANK[Status.ACCEPTED],
-        status is Status.FAILED,
+        not refused,
+        resolution,
+        [fact("answered", attempt=attempt, status=status, provider_id=provider_id, code=reason)],
     )
     return Status(row)
+
+
+async def _doubt(connection: Connection, message: UUID, attempt: int, reason: str | None) -> Status:
+    """Record that nobody knows what became of an attempt, unless a callback was faster than the answer."""
+    row = await connection.fetchval(
+        """
+        update messages set
+            status = case when status = any($3) then 'unknown' else status end,
+            reason = case when status = any($3) then $4 else reason end,
+            look_after = case when status = any($3) then now() + $5::interval else look_after end,
+            unknown_at = coalesce(unknown_at, sending_at),
+            resolution = case when status <> all($3) then coalesce(resolution, $7) end,
+            resolved_at = case when status <> all($3) then coalesce(resolved_at, now()) end,
+            evidence = coalesce(evidence, '[]') || $6::jsonb
+        where id = $1 and attempt = $2 and status not in ('unknown', 'skipped') returning status
+        """,
+        message,
+        attempt,
+        _before(Status.UNKNOWN),
+        reason,
+        CALLBACKS_FIRST,
+        [fact("uncertain", attempt=attempt, code=reason)],
+        Resolution.CALLBACK,
+    )
+    return Status(row or await connection.fetchval("select status from messages where id = $1", message))
 
 
 async def await_also(connection: Connection, message: UUID, awaits: Sequence[Status]) -> None:
@@ -325,11 +375,11 @@ async def settle_abandoned(connection: Connection) -> None:
     """
     await connection.execute(
         """
-        update messages set status = $1, reason = 'interrupted'
-        where status = $2 and sending_at < now() - interval '1 minute'
+        update messages set status = 'unknown', reason = 'interrupted', look_after = now(),
+            unknown_at = coalesce(unknown_at, sending_at), evidence = coalesce(evidence, '[]') || $1::jsonb
+        where status = 'sending' and sending_at < now() - interval '1 minute'
         """,
-        Status.UNKNOWN,
-        Status.SENDING,
+        [fact("uncertain", code="interrupted")],
     )
     await connection.execute(
         """
@@ -375,31 +425,58 @@ async def requeue(
 
 @dataclass(frozen=True)
 class Moved:
-    """A message a report has moved forward."""
+    """A message a report has moved forward.
+
+    Attributes:
+        awaited: Whether its run wants to hear of it.
+        resolved: By what this settled what nobody knew, if it did.
+    """
 
     customer: int
     enrolment: int
     channel: str
     recipient: str | None
     awaited: bool
+    resolved: str | None
 
 
 async def advance(
-    connection: Connection, message: UUID, status: Status, at: datetime, *, provider_id: str | None, reason: str | None
+    connection: Connection,
+    message: UUID,
+    status: Status,
+    at: datetime,
+    *,
+    provider_id: str | None,
+    reason: str | None,
+    resolution: Resolution = Resolution.CALLBACK,
+    source: str | None = None,
+    callback_id: str | None = None,
 ) -> Moved | None:
     """Move a message forward on a provider's or a customer's report; None if it is there already.
 
+    A report is stronger than what was found by asking, or assumed: it also undoes "not taken".
+
     Args:
         at: When it happened, wall time.
+        resolution: What this settles the message by, if nobody knew before whether it left.
+        source: Who reports.
+        callback_id: Their id of the report.
     """
     moment = MOMENTS.get(status)
-    first_time = f", {moment} = coalesce({moment}, $5)" if moment else ", accepted_at = coalesce(accepted_at, $5)"
+    moments = f", {moment} = coalesce({moment}, $5)" if moment else ", accepted_at = coalesce(accepted_at, $5)"
+    if status is not Status.FAILED:
+        moments += f", failed_at = case when not {_NOT_TAKEN} then failed_at end"
     row = await connection.fetchrow(
         f"""
         update messages
-        set status = $2, provider_id = coalesce(provider_id, $4), reason = coalesce($6, reason){first_time}
-        where id = $1 and status = any($3)
-        returning customer_id, enrolment_id, channel, recipient, $2 = any(awaits) as awaited
+        set status = $2, provider_id = coalesce(provider_id, $4),
+            reason = case when {_DOUBTED} then $6 else coalesce($6, reason) end{moments},
+            resolution = case when {_DOUBTED} then {_BY.format("$7::text")} else resolution end,
+            resolved_at = case when {_DOUBTED} then now() else resolved_at end,
+            evidence = case when {_DOUBTED} then coalesce(evidence, '[]') || $8::jsonb else evidence end
+        where id = $1 and (status = any($3) or {_NOT_TAKEN})
+        returning customer_id, enrolment_id, channel, recipient, $2 = any(awaits) as awaited,
+                  case when resolved_at = now() then resolution end as resolved
         """,
         message,
         status,
@@ -407,6 +484,10 @@ async def advance(
         provider_id,
         at,
         reason,
+        resolution,
+        [fact("callback", source=source, id=callback_id, status=status, provider_id=provider_id, code=reason)]
+        if resolution is Resolution.CALLBACK
+        else [],
     )
     return Moved(*row.values()) if row else None
 

@@ -58,7 +58,7 @@ async def messages_of(connection: Connection, enrolment: int) -> list[asyncpg.Re
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select id, channel, template, template_version, locale, message_class, status, reason, attempt, journey_at,
-               created_at, delivered_at, read_at, clicked_at, replied_at, failed_at
+               created_at, delivered_at, read_at, clicked_at, replied_at, failed_at, resolution, evidence, resolved_at
         from messages where enrolment_id = $1 order by created_at, id
         """,
         enrolment,

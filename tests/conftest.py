@@ -20,6 +20,11 @@ TIME_SKIPPING = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--record`, which `make record` gives."""
+    parser.addoption("--record", action="store_true", help="record the runs of tests/workflows in tests/histories")
+
+
 @pytest.fixture(scope="session")
 async def stack(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedStack]:
     """Everything but a worker: the tests run that in their own process."""

@@ -15,7 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workflows": {"domain"},
     "store": {"domain", "policy", "settings"},
     "dispatch": {"domain", "store", "workflows"},
-    "activities": {"domain", "policy", "channels", "templates", "store", "workflows", "settings"},
+    "activities": {"domain", "policy", "channels", "templates", "store", "dispatch", "workflows", "settings"},
     "api": {"domain", "policy", "store", "templates", "workflows", "dispatch", "channels", "settings", "logs"},
     "sandbox": set(),
 }

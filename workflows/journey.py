@@ -54,6 +54,16 @@ with workflow.unsafe.imports_passed_through():
 DELIVER_TIMEOUT = timedelta(seconds=30)
 """Wall time of one attempt of `deliver`; longer than a provider call and its two transactions."""
 
+EDITION = 2
+"""Of the commands this base class gives. A run keeps the edition it began with, so that it replays.
+
+2: a wait that is over before it begins takes a timer too. A run's commands do not depend on how long its
+waits are, and durations can be changed while it is under way.
+"""
+
+SHORTEST = timedelta(milliseconds=1)
+"""Wall time of the timer of a wait that is over already."""
+
 P = typing_extensions.TypeVar("P", bound=Parameters, default=Parameters)
 E = TypeVar("E", bound=Event)
 J = TypeVar("J", bound="type[Journey[Any]]")
@@ -91,7 +101,11 @@ class Journey(Generic[P]):
     @workflow.init
     def __init__(self, start: Start) -> None:
         self._start = start
-        self._parameters = self._parameters_model.model_validate(start.parameters)
+        known = self._parameters_model.model_fields
+        # A run may have begun with parameters that the present code does not read any more.
+        self._parameters = self._parameters_model.model_validate(
+            {name: value for name, value in start.parameters.items() if name in known}
+        )
         self._began = self.now
         self._seen = start.trigger.sequence
         self._stirred = self._began
@@ -434,6 +448,7 @@ class Journey(Generic[P]):
 
     async def _ask_to_deliver(self, request: DeliverRequest) -> Delivery:
         self._raise_if_interrupted()
+        message = message_id(request.enrolment, request.draft.step, request.occurrence)
         try:
             delivery: Delivery = await workflow.execute_activity(
                 "deliver",
@@ -450,8 +465,11 @@ class Journey(Generic[P]):
             self._raise_if_interrupted()
             # Only what can never be sent ends so (`deliver` is tried until PostgreSQL is back, and
             # keeps count of the provider's refusals itself). The journey goes on without it.
-            message = message_id(request.enrolment, request.draft.step, request.occurrence)
             return Delivery(verdict=Verdict.FAILED, message=message, reason="given_up")
+        if delivery.message != message:
+            # Temporal compares the kinds of commands, and every message is a `deliver`. Without this, a
+            # run whose steps were changed under way would take one message for another and leave one out.
+            raise RuntimeError(f"{type(self).__name__} asked for another message here before its steps were changed")
         if delivery.outcome and self._departure is None:
             # The stay is over by our own tables, even if no signal ever says so: after a reset none does.
             self._departure = Departure(sequence=self._seen, outcome=delivery.outcome)
@@ -494,7 +512,8 @@ class Journey(Generic[P]):
         """Wait, visibly, until a journey time, a condition, or an operator's `skip_wait`."""
         self._raise_if_interrupted()
         duration = self._start.clock.wall_duration(due - self.now)
-        if duration <= timedelta(0) or met():
+        # When the contact policy's waits end is in the history, whatever the code says.
+        if met() or (duration <= timedelta(0) and (policy or self._start.edition < 2)):
             return
         wait = _Wait(what, due, policy)
         self._waits.append(wait)
@@ -502,7 +521,7 @@ class Journey(Generic[P]):
         try:
             await workflow.wait_condition(
                 lambda: wait.skipped or met(),
-                timeout=duration,
+                timeout=max(duration, SHORTEST),
                 timeout_summary=f"waits for {what}, until {due:%d %b %H:%M} UTC",
             )
         except TimeoutError:

@@ -19,6 +19,7 @@ from cli.stack.postgres import Postgres
 from cli.stack.processes import Child, ProcessList, clean_environment, run_to_end
 from cli.stack.services import Programs
 from cli.stack.temporal import NAMESPACE, Temporal
+from dispatch.codec import VARIABLE as PAYLOAD_KEYS
 from store.keys import MOST
 
 
@@ -211,7 +212,12 @@ class EmbeddedStack:
         return json.dumps(
             [
                 {"name": "backend", "scopes": ["ingest"], "token": self.write_key, **at_will},
-                {"name": "operator", "scopes": ["operate", "read", "inbox"], "token": self.operator_key, **at_will},
+                {
+                    "name": "operator",
+                    "scopes": ["operate", "read", "inbox", "decode"],
+                    "token": self.operator_key,
+                    **at_will,
+                },
             ]
         )
 
@@ -271,6 +277,7 @@ class EmbeddedStack:
             ui_port=ports.ui,
             database=self.data / "temporal" / "temporal.db" if self._durable else None,
             dynamic_config=self._dynamic_config,
+            codec_endpoint=f"{self.api_url}/codec" if self._encrypts else None,
             log=self.log(Part.TEMPORAL),
         )
         self.database_url = database.url()
@@ -310,6 +317,11 @@ class EmbeddedStack:
             **{name: value for name, value in known.providers.items() if not name.startswith("SANDBOX_")},
             **self._further_environment,
         }
+
+    @property
+    def _encrypts(self) -> bool:
+        """Whether payloads are encrypted here, by a variable given to this stack or by the person's own shell."""
+        return PAYLOAD_KEYS in {**clean_environment(), **self._further_environment}
 
     def _sandbox_environment(self, known: secrets.Secrets) -> dict[str, str]:
         return {

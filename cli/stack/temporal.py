@@ -33,7 +33,14 @@ class Temporal(Child):
     """
 
     def __init__(
-        self, *, port: int, ui_port: int, database: Path | None, dynamic_config: Mapping[str, str], log: Path
+        self,
+        *,
+        port: int,
+        ui_port: int,
+        database: Path | None,
+        dynamic_config: Mapping[str, str],
+        codec_endpoint: str | None,
+        log: Path,
     ) -> None:
         """Describe the server; nothing runs yet.
 
@@ -43,6 +50,7 @@ class Temporal(Child):
             database: File that keeps its runs; None keeps them in memory, which is several times faster.
             dynamic_config: Server settings by key, values as JSON, such as
                 ``{"frontend.WorkflowTimeSkippingEnabled": "true"}``.
+            codec_endpoint: Where its web interface has payloads decoded; None: they are not encrypted.
             log: File for its output.
         """
         self.address = f"{HOST}:{port}"
@@ -53,6 +61,7 @@ class Temporal(Child):
                 _program(),
                 *("--disable-config-file", "--disable-config-env", "server", "start-dev"),
                 *("--ip", HOST, "--port", str(port), "--ui-port", str(ui_port), "--ui-disable-news-fetch"),
+                *(["--ui-codec-endpoint", codec_endpoint] if codec_endpoint else []),
                 *("--http-port", str(free_port()), "--metrics-port", str(free_port())),
                 *("--log-level", "warn", *(["--db-filename", str(database)] if database else [])),
                 *(part for pair in SEARCH_ATTRIBUTES.items() for part in ("--search-attribute", "=".join(pair))),

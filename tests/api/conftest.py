@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import secrets
 from collections.abc import AsyncIterator
 
@@ -34,7 +35,14 @@ def providers() -> Providers:
 @pytest.fixture(scope="session")
 async def app(stack: EmbeddedStack, providers: Providers) -> AsyncIterator[FastAPI]:
     """The product's application."""
-    url = await stack.create_database("api")
+    async with application(stack, providers, "api") as app:
+        yield app
+
+
+@contextlib.asynccontextmanager
+async def application(stack: EmbeddedStack, providers: Providers, database: str) -> AsyncIterator[FastAPI]:
+    """Run the product's application on a database of its own; the environment is its own meanwhile."""
+    url = await stack.create_database(database)
     await asyncio.to_thread(migrate, url)
     public_key = providers.sendgrid_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     with pytest.MonkeyPatch.context() as patch:
@@ -53,7 +61,7 @@ async def app(stack: EmbeddedStack, providers: Providers) -> AsyncIterator[FastA
         async with app.router.lifespan_context(app):
             async with app.state.context.pool.acquire() as connection:
                 await keys.ensure(connection, "cli:tests", _given_keys())
-            async with _client(app) as client:
+            async with client_of(app) as client:
                 # The keys are read with the first callback.
                 assert (await client.post("/webhooks/push")).status_code == 403
             yield app
@@ -62,11 +70,12 @@ async def app(stack: EmbeddedStack, providers: Providers) -> AsyncIterator[FastA
 @pytest.fixture
 async def scene(app: FastAPI, providers: Providers) -> AsyncIterator[Scene]:
     """Customers, messages and what becomes of them, as a test speaks of them."""
-    async with _client(app) as client:
+    async with client_of(app) as client:
         yield Scene(client, app.state.context, providers)
 
 
-def _client(app: FastAPI) -> httpx.AsyncClient:
+def client_of(app: FastAPI) -> httpx.AsyncClient:
+    """A client that asks an application in this process."""
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
 

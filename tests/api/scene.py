@@ -116,6 +116,10 @@ class Scene:
         given = {"messageId": uuid4().hex, "userId": user_id, **body}
         return await self.http.post(f"/v1/{call}", json=given, auth=(WRITER, ""))
 
+    async def batch(self, *calls: object) -> httpx.Response:
+        """The backend tells of several things at once."""
+        return await self.http.post("/v1/batch", json={"batch": calls}, auth=(WRITER, ""))
+
     async def customer_of(self, user_id: str) -> int | None:
         number: int | None = await self.context.pool.fetchval(
             "select customer_id from identities where value = $1", user_id
@@ -186,6 +190,17 @@ class Scene:
             address,
         )
         return reason
+
+    async def ledger(self, person: Person) -> list[dict[str, Any]]:
+        """What is kept of somebody's wishes, the newest first."""
+        entries: list[dict[str, Any]] = (await self.get(f"/v1/customers/{person.user_id}/consents")).json()["entries"]
+        return entries
+
+    async def allows(self, person: Person, channel: Channel, topic: str = "offers") -> tuple[bool, str]:
+        """Whether marketing may come to somebody, and why."""
+        found = (await self.get(f"/v1/customers/{person.user_id}/subscriptions")).json()["subscriptions"]
+        (row,) = (row for row in found if (row["channel"], row["topic"]) == (channel, topic))
+        return row["allowed"], row["why"]
 
     async def dispatched(self, customer: int) -> list[StartRun | Signal]:
         """What dispatch does next for a customer."""

@@ -63,6 +63,12 @@ async def erase(scene: Scene, user_id: str) -> int:
     return (await scene.as_operator("DELETE", f"/v1/customers/{user_id}")).status_code
 
 
+async def suppressions(scene: Scene, person: Person) -> dict[str, str]:
+    """Why nothing is sent to somebody, by channel."""
+    found = (await scene.get(f"/v1/customers/{person.user_id}")).json()
+    return {each["channel"]: each["reason"] for each in found["suppressions"]}
+
+
 async def test_nothing_personal_is_left_and_nothing_new_is_kept(scene: Scene) -> None:
     person, markers, email = await well_known(scene)
     assert len(await rows_with(scene, *markers)) >= 14
@@ -128,8 +134,7 @@ async def test_a_stop_outlives_the_erasure_as_a_hash(scene: Scene) -> None:
     assert await scene.suppressed(Channel.SMS, person.phone) == "opted_out"
     assert await scene.suppressed(Channel.SMS, person.phone[:-1] + "x") is None
     again = await scene.person(phone=person.phone)
-    found = (await scene.get(f"/v1/customers/{again.user_id}")).json()
-    assert [each["reason"] for each in found["suppressions"]] == ["opted_out"]
+    assert await suppressions(scene, again) == {"sms": "opted_out", "whatsapp": "erased", "call": "erased"}
     await scene.texts(person.phone, "START")
     assert await scene.suppressed(Channel.SMS, person.phone) is None
 
@@ -142,7 +147,7 @@ async def test_who_shares_a_phone_with_the_erased_keeps_theirs(scene: Scene) -> 
     assert await erase(scene, person.user_id) == 204
     found = (await scene.get(f"/v1/customers/{other.user_id}")).json()
     assert (found["phone"], found["traits"]) == (other.phone, {"first_name": "Bea"})
-    assert [each["reason"] for each in found["suppressions"]] == ["opted_out"]
+    assert await suppressions(scene, other) == {"sms": "opted_out", "whatsapp": "erased", "call": "erased"}
     assert (await scene.row(message))["recipient"] == other.phone
     await scene.texts(person.phone, "START")
     assert await scene.suppressed(Channel.SMS, person.phone) is None

@@ -8,7 +8,10 @@ import httpx
 import pytest
 
 from dispatch.dispatcher import Dispatcher
+from tests.api.scene import Scene
+from tests.histories.reminder import renamed
 from tests.world import Person, World
+from workflows.catalog import Catalog
 
 
 @pytest.fixture
@@ -143,3 +146,11 @@ async def test_the_journeys_of_the_deployment_are_listed(operator: httpx.AsyncCl
 
 async def _count(found: Awaitable[list[int]]) -> int:
     return len(await found)
+
+
+async def test_nobody_starts_a_journey_that_has_a_successor(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scene.context, "catalog", Catalog.of([renamed.Reminder, renamed.ReminderByCall]))
+    person = await scene.person()
+    body = {"user_id": person.user_id, "properties": {"application_id": "A-2"}}
+    answer = await scene.as_operator("POST", "/v1/journeys/Reminder/enrolments", body)
+    assert (answer.status_code, answer.json()["code"]) == (409, "closed")

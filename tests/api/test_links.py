@@ -1,4 +1,4 @@
-"""Addresses in messages: they lead where the message pointed, and unsubscribe whoever asks for it."""
+"""Tracked links in messages: they lead where the message pointed, and nowhere else."""
 
 from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
@@ -99,53 +99,6 @@ async def test_nothing_but_a_stored_link_is_ever_redirected_to(scene: Scene) -> 
     assert await scene.status(message) == "accepted"
 
 
-async def test_looking_at_the_unsubscribe_page_changes_nothing(scene: Scene) -> None:
-    person = await scene.person()
-    message = await scene.sent(person, Channel.EMAIL)
-    page = await scene.http.get(unsubscribing(scene, message))
-    assert page.status_code == 200
-    assert is_a_safe_page(page)
-    assert '<form method="post"><button>' in page.text
-    assert "http" not in page.text
-    assert person.email not in page.text
-    assert await scene.suppressed(Channel.EMAIL, person.email) is None
-
-
-@pytest.mark.parametrize("form", [{"List-Unsubscribe": "One-Click"}, {}])
-async def test_one_click_unsubscribes_at_once_without_cookies_or_redirects(scene: Scene, form: dict[str, str]) -> None:
-    person = await scene.person()
-    message = await scene.sent(person, Channel.EMAIL)
-    for _ in range(2):
-        answer = await scene.http.post(unsubscribing(scene, message), data=form)
-        assert answer.status_code == 200
-        assert is_a_safe_page(answer)
-    assert await scene.suppressed(Channel.EMAIL, person.email.lower()) == "unsubscribed"
-    assert await scene.suppressed(Channel.SMS, person.phone) is None
-
-
-@pytest.mark.parametrize(("locale", "language"), [("ru", "ru"), ("ru-RU", "ru"), ("en-GB", "en"), ("de", "en")])
-async def test_the_page_speaks_the_messages_language(scene: Scene, locale: str, language: str) -> None:
-    message = await scene.sent(await scene.person(), Channel.EMAIL, locale=locale)
-    for method in ("GET", "POST"):
-        page = await scene.http.request(method, unsubscribing(scene, message))
-        assert f'<html lang="{language}">' in page.text
-        assert ("тпис" in page.text) == (language == "ru")
-
-
-async def test_a_forged_unsubscribe_address_is_unknown(scene: Scene) -> None:
-    person = await scene.person()
-    message = await scene.sent(person, Channel.EMAIL)
-    for path in (
-        tracked(scene, message, 0).replace("/r/", "/u/"),
-        unsubscribing(scene, uuid4()),
-        unsubscribing(scene, message)[:-2] + "AA",
-        "/u/x",
-    ):
-        for method in ("GET", "POST"):
-            assert (await scene.http.request(method, path)).status_code == 404
-    assert await scene.suppressed(Channel.EMAIL, person.email) is None
-
-
 @pytest.fixture
 async def unreachable(stack: EmbeddedStack, scene: Scene) -> AsyncIterator[None]:
     """PostgreSQL lets nobody in any more."""
@@ -165,6 +118,8 @@ async def test_without_the_database_everybody_is_asked_to_come_again(scene: Scen
         ("GET", tracked(scene, message, 0)),
         ("GET", unsubscribing(scene, message)),
         ("POST", unsubscribing(scene, message)),
+        ("GET", scene.context.links.preferences(message).removeprefix(PUBLIC)),
+        ("POST", scene.context.links.preferences(message).removeprefix(PUBLIC)),
     ):
         answer = await scene.http.request(method, path)
         assert answer.status_code == 503, path

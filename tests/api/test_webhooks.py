@@ -106,8 +106,9 @@ async def test_no_provider_speaks_of_another_ones_message(scene: Scene) -> None:
         ({"event": "dropped", "reason": "Bounced Address"}, "failed", "dropped:dead", "dead"),
         ({"event": "dropped", "reason": "Spam Content"}, "failed", "dropped", None),
         ({"event": "spamreport"}, "accepted", None, "complained"),
-        ({"event": "unsubscribe"}, "accepted", None, "unsubscribed"),
-        ({"event": "group_unsubscribe", "asm_group_id": 1}, "accepted", None, "unsubscribed"),
+        ({"event": "dropped", "reason": "Unsubscribed Address"}, "failed", "dropped:unsubscribed", None),
+        ({"event": "unsubscribe"}, "accepted", None, None),
+        ({"event": "group_unsubscribe", "asm_group_id": 1}, "accepted", None, None),
         ({"event": "something_new"}, "accepted", None, None),
     ],
 )
@@ -127,6 +128,47 @@ async def test_each_email_event_means_what_it_means(
     )
     if moment:
         assert row[moment] == datetime.fromtimestamp(at, UTC)
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize(
+    ("event", "given"),
+    [
+        ({"event": "unsubscribe"}, False),
+        ({"event": "group_unsubscribe", "asm_group_id": 1}, False),
+        ({"event": "group_resubscribe", "asm_group_id": 1}, True),
+        ({"event": "spamreport"}, False),
+        ({"event": "dropped", "reason": "Unsubscribed Address"}, False),
+        ({"event": "dropped", "reason": "Bounced Address"}, None),
+        ({"event": "bounce", "type": "bounce", "status": "5.1.1"}, None),
+        ({"event": "open"}, None),
+    ],
+)
+async def test_what_a_reader_told_sendgrid_is_a_wish_kept_once(
+    scene: Scene, event: dict[str, Any], given: bool | None, named: bool
+) -> None:
+    person = await scene.person()
+    message = await scene.sent(person, Channel.EMAIL)
+    at = int(datetime.now(UTC).timestamp()) - 90
+    told = email_event(**{"message": message if named else None, "email": person.email, "timestamp": at, **event})
+    for _ in range(2):
+        assert (await scene.sendgrid_says(told)).status_code == 204
+    ledger = await scene.ledger(person)
+    assert [each["given"] for each in ledger] == ([] if given is None else [given])
+    for entry in ledger:
+        assert (entry["channel"], entry["topic"], entry["source"]) == ("email", "*", f"sendgrid:{event['event']}")
+        assert entry["proof"] == {"sg_event_id": told["sg_event_id"]}
+        assert datetime.fromisoformat(entry["at"]) == datetime.fromtimestamp(at, UTC)
+
+
+async def test_who_resubscribes_hears_of_us_again(scene: Scene) -> None:
+    person = await scene.person()
+    message = await scene.sent(person, Channel.EMAIL)
+    await scene.sendgrid_says(email_event("unsubscribe", message))
+    assert await scene.allows(person, Channel.EMAIL) == (False, "withdrawn")
+    assert await scene.allows(person, Channel.SMS) == (True, "assumed")
+    await scene.sendgrid_says(email_event("group_resubscribe", message))
+    assert await scene.allows(person, Channel.EMAIL) == (True, "given")
 
 
 async def test_a_batch_in_wrong_order_and_sent_twice_leaves_what_happened(scene: Scene) -> None:
@@ -316,6 +358,58 @@ async def test_stop_in_any_case_stops_that_channel_to_that_number(scene: Scene, 
     assert await scene.suppressed(Channel.WHATSAPP, person.phone) is None
     assert await scene.status(message) == "accepted"
     assert await scene.heard(person) == []
+
+
+async def test_stop_and_start_are_kept_as_wishes_of_whoever_is_reached_there(scene: Scene) -> None:
+    person = await scene.person()
+    other = await scene.person(phone=person.phone)
+    await scene.sent(person, Channel.SMS)
+    for word, given in (("STOP", False), ("START", True)):
+        sid = f"SM{uuid4().hex}"
+        for _ in range(2):
+            await scene.texts(person.phone, word, sid)
+        (entry, *_) = await scene.ledger(person)
+        assert (entry["channel"], entry["topic"], entry["given"]) == ("sms", "*", given)
+        assert (entry["source"], entry["proof"]) == (f"twilio:{word.lower()}", {"sid": sid})
+        why = (True, "given") if given else (False, "suppressed:opted_out")
+        for each in (person, other):
+            assert await scene.allows(each, Channel.SMS) == why
+            assert await scene.allows(each, Channel.CALL) == (True, "assumed")
+    assert len(await scene.ledger(person)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "suppressed", "ledger", "status"),
+    [
+        ("no more please", "STOP", "opted_out", [False], "accepted"),
+        ("come back", "START", None, [True], "accepted"),
+        ("who are you", "HELP", None, [], "accepted"),
+        ("HELP", "help", None, [], "accepted"),
+        ("hello", "", None, [], "replied"),
+        ("hello", "SOMETHING", None, [], "replied"),
+        ("yes", "", None, [], "replied"),
+    ],
+)
+async def test_twilios_own_word_on_an_opt_out_is_believed(
+    scene: Scene, text: str, kind: str, suppressed: str | None, ledger: list[bool], status: str
+) -> None:
+    person = await scene.person()
+    message = await scene.sent(person, Channel.SMS)
+    await scene.texts(person.phone, text, OptOutType=kind)
+    assert await scene.suppressed(Channel.SMS, person.phone) == suppressed
+    assert [each["given"] for each in await scene.ledger(person)] == ledger
+    assert await scene.status(message) == status
+
+
+async def test_a_stop_that_twilio_kept_is_kept_here_too(scene: Scene) -> None:
+    person = await scene.person()
+    message = await scene.sent(person, Channel.SMS)
+    await scene.twilio_says(message, "failed", "SMkept", ErrorCode="21610", To=person.phone)
+    (entry,) = await scene.ledger(person)
+    assert (entry["given"], entry["source"], entry["proof"]) == (False, "twilio:21610", {"sid": "SMkept"})
+    # The wish is the customer's, also at a new number; what is suppressed is the old one.
+    await scene.tells("identify", person.user_id, traits={"phone": "+14155550177"})
+    assert await scene.allows(person, Channel.SMS) == (False, "withdrawn")
 
 
 async def test_stop_within_a_sentence_is_an_answer(scene: Scene) -> None:

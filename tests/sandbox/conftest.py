@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from playwright.sync_api import Browser, sync_playwright
 from standardwebhooks import Webhook
 
 from sandbox.credentials import generate
+from tests.browser import ARGUMENTS, chromium
 
 _ROOT = Path(__file__).parents[2]
 _PATIENCE = 20  # seconds until a callback that does not come fails the test
@@ -198,6 +198,14 @@ class Sandbox:
             auth=(account, self.environment["TWILIO_AUTH_TOKEN"]),
         )
 
+    def list_sms(self, to: str) -> httpx.Response:
+        account = self.environment["TWILIO_ACCOUNT_SID"]
+        return self.client.get(
+            f"/2010-04-01/Accounts/{account}/Messages.json",
+            params={"To": to, "From": self.environment["TWILIO_SMS_FROM"]},
+            auth=(account, self.environment["TWILIO_AUTH_TOKEN"]),
+        )
+
     def status_callback(self, message_id: str) -> str:
         return f"{self.product.url}/webhooks/twilio/status?mid={message_id}"
 
@@ -212,17 +220,19 @@ class Sandbox:
                 "name": None,
             }
         )
+        return self.client.post("/call-centre/calls", content=body, headers=self._signed(message_id, body))
+
+    def ask_for_call(self, message_id: str, *, signed_for: str | None = None) -> httpx.Response:
+        headers = self._signed(signed_for or message_id, "")
+        return self.client.get(f"/call-centre/calls/{message_id}", headers=headers)
+
+    def _signed(self, message_id: str, body: str) -> dict[str, str]:
         now = datetime.now(UTC)
-        signature = Webhook(self.environment["CALL_CENTRE_SECRET"]).sign(message_id, now, body)
-        return self.client.post(
-            "/call-centre/calls",
-            content=body,
-            headers={
-                "webhook-id": message_id,
-                "webhook-timestamp": str(int(now.timestamp())),
-                "webhook-signature": signature,
-            },
-        )
+        return {
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(now.timestamp())),
+            "webhook-signature": Webhook(self.environment["CALL_CENTRE_SECRET"]).sign(message_id, now, body),
+        }
 
 
 def free_port() -> int:
@@ -285,16 +295,8 @@ def address() -> str:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     # For one module only: while it is open, its own event loop keeps asynchronous tests from running.
-    path = os.environ.get("JOURNEYS_CHROMIUM") or shutil.which("chromium")
-    if path is None:
-        missing = "no Chromium: install it (apt-get install chromium) or set JOURNEYS_CHROMIUM to its path"
-        if os.environ.get("JOURNEYS_REQUIRE_BROWSER") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    path = chromium()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()

@@ -26,6 +26,30 @@ def test_a_call_that_times_out_took_effect(sandbox: Sandbox, phone: str, message
     assert sandbox.effect(message_id)["address"] == phone
 
 
+def test_a_call_that_times_out_may_have_had_no_effect(sandbox: Sandbox, phone: str, message_id: str) -> None:
+    fault(sandbox, phone, "timeout", seconds=60)
+    sandbox.client.timeout = httpx.Timeout(20, read=0.5)
+    try:
+        with pytest.raises(httpx.ReadTimeout):
+            sandbox.send_sms(phone, message_id)
+    finally:
+        sandbox.client.timeout = httpx.Timeout(20)
+    assert sandbox.effects(message_id) == []
+
+
+def test_a_fault_of_questions_strikes_no_message(sandbox: Sandbox, phone: str, message_id: str) -> None:
+    fault(sandbox, phone, "status_503", operation="lookup")
+    assert sandbox.send_sms(phone, message_id).status_code == 201
+    assert sandbox.list_sms(phone).status_code == 503
+    assert [each["to"] for each in sandbox.list_sms(phone).json()["messages"]] == [phone]
+
+
+def test_a_fault_of_messages_strikes_no_question(sandbox: Sandbox, phone: str, message_id: str) -> None:
+    fault(sandbox, phone, "status_503")
+    assert sandbox.list_sms(phone).status_code == 200
+    assert sandbox.send_sms(phone, message_id).status_code == 503
+
+
 def test_a_reset_after_acceptance_took_effect(sandbox: Sandbox, phone: str, message_id: str) -> None:
     fault(sandbox, phone, "reset_after_accept")
     with pytest.raises(httpx.ReadError):

@@ -33,3 +33,18 @@ def test_an_unsigned_order_is_refused(sandbox: Sandbox, message_id: str) -> None
     answer = sandbox.client.post("/call-centre/calls", json={"id": message_id, "phone": "+79161234567"})
     assert answer.status_code == 401
     assert sandbox.effects(message_id) == []
+
+
+def test_it_tells_what_became_of_an_order(sandbox: Sandbox, phone: str, message_id: str) -> None:
+    unknown = sandbox.ask_for_call(message_id)
+    assert (unknown.status_code, unknown.json()) == (404, {"id": message_id, "status": "unknown"})
+    sandbox.order_call(phone, message_id)
+    assert sandbox.ask_for_call(message_id).json() == {"id": message_id, "status": "accepted"}
+    sandbox.post(f"calls/{sandbox.effect(message_id)['id']}/result", result="no_answer")
+    assert sandbox.ask_for_call(message_id).json()["status"] == "no_answer"
+
+
+def test_it_tells_nobody_else(sandbox: Sandbox, phone: str, message_id: str) -> None:
+    sandbox.order_call(phone, message_id)
+    assert sandbox.client.get(f"/call-centre/calls/{message_id}").status_code == 401
+    assert sandbox.ask_for_call(message_id, signed_for="another").status_code == 422

@@ -75,6 +75,26 @@ def test_a_push_replaces_the_unread_one_of_its_collapse_key(
     assert sandbox.effect(f"{message_id}-2")["status"] != "replaced"
 
 
+def test_the_same_push_in_its_own_place_is_no_second_effect(
+    sandbox: Sandbox, product: Product, authorization: str, message_id: str
+) -> None:
+    device = f"device-{message_id}"
+    names = [send(sandbox, authorization, **push(device, message_id)).json()["name"] for _ in range(2)]
+    (entry,) = sandbox.effects(message_id)
+    assert entry["provider_id"] == names[0]
+    assert [each["provider_id"] for each in entry["details"]["replacements"]] == names[1:]
+    assert reported(product, message_id, 2) == ["received", "received"]
+    assert message_id not in sandbox.client.get("/_sandbox/counts").json()["repeated"]
+
+
+def test_the_same_push_after_it_was_read_is_a_second_one(sandbox: Sandbox, authorization: str, message_id: str) -> None:
+    device = f"device-{message_id}"
+    send(sandbox, authorization, **push(device, message_id))
+    assert sandbox.post(f"messages/{sandbox.effect(message_id)['id']}/dismiss").status_code == 202
+    send(sandbox, authorization, **push(device, message_id))
+    assert len(sandbox.effects(message_id)) == 2
+
+
 def test_a_device_without_the_app_is_unregistered(sandbox: Sandbox, authorization: str, message_id: str) -> None:
     device = f"device-{message_id}"
     sandbox.put(f"people/{device}", delivery="unregistered")

@@ -5,9 +5,9 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from domain.events import Event
+    from domain.events import Code, Event
     from domain.messages import Status
-    from workflows.drafts import email, inbox, push, sms
+    from workflows.drafts import call, email, inbox, push, sms
     from workflows.journey import Journey, journey
 
 TEXT = "abandoned_application/almost_empty"
@@ -180,4 +180,40 @@ class Modest(Journey):
         await self.wait(DAY)
 
 
-STORIES = (Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question, Visit, Monthly, Useful)
+class LetterBegun(Event, name="letter_begun"):
+    """Starts one letter."""
+
+    by: Code
+    urgent: bool = False
+
+
+class LetterBegunAnew(Event, name="letter_begun_anew"):
+    """Begins it anew."""
+
+
+@journey(starts_on=LetterBegun, ends_on=StoryEnded, restarts_on=LetterBegunAnew)
+class OneLetter(Journey):
+    """Sends one message by the channel its event names, and then waits for a month."""
+
+    async def steps(self) -> None:
+        begun = self.latest(LetterBegun)
+        assert begun is not None
+        drafting = {"email": email, "sms": sms, "push": push, "call": call}[begun.by]
+        await self.send(drafting(TEXT if begun.by == "call" else OTHER, transactional=begun.urgent))
+        await self.wait(30 * DAY)
+
+
+class LadderBegun(Event, name="ladder_begun"):
+    """Starts the ladder."""
+
+
+@journey(starts_on=LadderBegun, ends_on=StoryEnded)
+class Ladder(Journey):
+    """Sends an SMS, and where that does not arrive, an email."""
+
+    async def steps(self) -> None:
+        await self.cascade(sms(OTHER), email(OTHER), until=Status.READ, within=DAY)
+        await self.wait(30 * DAY)
+
+
+STORIES = (OneLetter, Ladder, Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question, Visit, Monthly, Useful)

@@ -215,15 +215,15 @@ async def test_a_text_that_cannot_be_written_fails_that_message_and_names_the_va
 
 
 async def test_nothing_personal_is_in_a_history(world: World) -> None:
-    person = await world.person(first_name="Markertrait")
-    secret = {"application_id": "MARKERKEY", "bank": "Markerbank", "note": "Markernote"}
+    person = await world.person(first_name="Plantedtrait")
+    secret = {"application_id": "PLANTEDKEY", "bank": "Plantedbank", "note": "Plantednote"}
     await person.does("credit_application_started", filled=10, total=40, **secret)
     await person.passes(timedelta(days=2))
     assert len(await person.got()) == 4
     await person.does("credit_application_submitted", **secret)
     history = (await (await person.run()).fetch_history()).to_json()
     description = await (await person.run()).describe()
-    for marker in ("marker", person.email, person.phone[2:], person.token, person.user_id):
+    for marker in ("planted", person.email, person.phone[2:], person.token, person.user_id):
         assert marker.lower() not in history.lower(), marker
         assert marker.lower() not in str(description.raw_description).lower(), marker
 

@@ -8,7 +8,8 @@ down_revision = "0001"
 STATEMENTS = (
     # `sequence` is drawn from the events' own: a claim has a place among its customer's facts.
     # `decided_after` is the newest event the run knew of; `not_before` is set while the policy or the
-    # provider holds the message back. `resolution` and `evidence` tell how an uncertain send was settled.
+    # provider holds the message back. `unknown_at` is when the first call was made of which nobody knows the
+    # end, `look_after` when somebody is to look into it; `resolution` and `evidence` tell how it was settled.
     """
     alter table messages
         add column journey text,
@@ -27,6 +28,11 @@ STATEMENTS = (
         add column resolved_at timestamptz
     """,
     "update messages m set journey = e.journey from enrolments e where e.id = m.enrolment_id",
+    # What earlier releases left open has had its time.
+    """
+    update messages set unknown_at = sending_at, resolution = 'assumed_sent', resolved_at = now()
+    where status = 'unknown'
+    """,
     "create index on messages (customer_id, journey_at)",
     "create index on messages (customer_id) where status = 'waiting'",
     "drop index messages_status_idx",
@@ -128,29 +134,45 @@ STATEMENTS = (
     )
     """,
     "create unique index one_dialogue on dialogues (customer_id) where closed_at is null",
-    # That somebody was erased, by whom, and what is still to be erased at the providers.
+    # Who was merged keeps nothing of their own, so that an erasure finds everything.
+    "update customers set locale = null, time_zone = null where merged_into is not null",
+    # That somebody was erased, by whom, and what is still to be erased at the providers. `asked_at` is when a
+    # run last set out to ask them.
     """
     create table erasures (
         customer_id bigint primary key references customers,
         requested_by text not null,
         requested_at timestamptz not null default now(),
+        asked_at timestamptz,
         completed_at timestamptz
     )
     """,
-    # `subject` is what the provider knows them by; it is forgotten when the provider has answered.
+    "create index on erasures (requested_at) where completed_at is null",
+    # `subject` is what the provider knows it by; it is forgotten when the provider has answered. `answer` is
+    # the newest one, of whoever still has to be asked again too.
     """
     create table provider_erasures (
         id bigint generated always as identity primary key,
         customer_id bigint not null references erasures,
         provider text not null,
         kind text not null,
+        message_id uuid unique references messages,
         subject text,
         attempts int not null default 0,
         answer text,
-        done_at timestamptz
+        done_at timestamptz,
+        check (done_at is null or subject is null)
     )
     """,
-    "create index on provider_erasures (id) where done_at is null",
+    "create index on provider_erasures (customer_id)",
+    # How an address is kept: as its hash, once somebody who was reached there was erased, until they are
+    # to be written to again.
+    """
+    create function kept_address(address text) returns text language sql stable as $$
+        select case when exists (select from suppressions where recipient = address_hash(address))
+                    then address_hash(address) else lower(address) end
+    $$
+    """,
     # Who did what as an operator or an administrator: written before it is done, what was answered after it.
     # `subject` holds numbers and names of ours, never an id of a backend nor an address.
     """

@@ -4,12 +4,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
+from prometheus_client import Counter
+
 from dispatch.plan import MESSAGE_REPLY, MESSAGE_STATUS
 from domain.events import OF_MESSAGES
 from domain.messages import Status
+from domain.uncertain import Resolution
 from store import events, messages
 from store.database import Connection
 from store.events import NewEvent
+
+RESOLVED = Counter("journeys_resolutions_total", "Uncertain sends that were settled.", ["channel", "resolution"])
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Report:
         provider_id: The provider's id of the message, if the report names it.
         reason: A code, never a text, which may hold addresses.
         choice: Of a reply: the button chosen.
+        resolution: What settles the message, if nobody knows whether it left.
     """
 
     provider: str
@@ -31,6 +37,7 @@ class Report:
     provider_id: str | None = None
     reason: str | None = None
     choice: str | None = None
+    resolution: Resolution = Resolution.CALLBACK
 
 
 async def move(connection: Connection, message: UUID, status: Status, report: Report) -> None:
@@ -42,8 +49,18 @@ async def move(connection: Connection, message: UUID, status: Status, report: Re
     now = datetime.now(UTC)
     at = min(report.at, now)
     moved = await messages.advance(
-        connection, message, status, at, provider_id=report.provider_id, reason=report.reason
+        connection,
+        message,
+        status,
+        at,
+        provider_id=report.provider_id,
+        reason=report.reason,
+        resolution=report.resolution,
+        source=report.provider,
+        callback_id=report.callback_id,
     )
+    if moved and moved.resolved:
+        RESOLVED.labels(moved.channel, moved.resolved).inc()
     if moved is None or not moved.awaited:
         return
     told = {"enrolment": moved.enrolment, "message": str(message)}

@@ -1,0 +1,248 @@
+"""The storm: a steady flow of customers, and faults by a schedule that a seed draws."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+import httpx
+
+from cli.torture.backend import Accepted, LibraryBackend, OwnBackend
+from cli.torture.faults import FAULTS, NEEDS, Field, Missed, strike
+from cli.torture.lives import Life, Phones
+from cli.torture.people import Person, person
+from cli.torture.stage import Stage
+
+LONGEST_GAP = 6.0
+"""Wall seconds between two faults, on average, at the most."""
+
+ALL_WITHIN = 0.7
+"""Share of the storm in which every fault has begun at least once."""
+
+BY_LIBRARY = 4
+"""Every such customer's backend uses Segment's own library."""
+
+_ON_ITS_WAY = {
+    "events": "events where dispatched_at is null and parked_at is null",
+    "provider calls": "messages where status = 'sending'",
+    "uncertain messages": "messages where status = 'unknown' and resolved_at is null",
+    "messages of stays that are over": """
+        messages m join enrolments e on e.id = m.enrolment_id where m.status = 'waiting' and e.ended_at is not null
+    """,
+    "stays decided but not over": "enrolments where outcome is not null and ended_at is null",
+}
+"""What moves by itself after a storm, and where it is counted."""
+
+Tell = Callable[[str], None]
+"""Says a line to whoever watches."""
+
+
+@dataclass(frozen=True)
+class Struck:
+    """A fault that struck.
+
+    Attributes:
+        at: Wall seconds since the storm began.
+        what: What it did.
+        lasted: Wall seconds until everything was put right again.
+    """
+
+    at: float
+    fault: str
+    what: str
+    lasted: float
+
+
+@dataclass
+class Storm:
+    """What happened in a storm.
+
+    Attributes:
+        customers: How many lived in it.
+        missed: Faults that found nothing to strike, and why.
+        unfinished: What was still not accepted when patience ended.
+    """
+
+    seed: int
+    seconds: float
+    began: datetime
+    accepted: Accepted
+    struck: list[Struck] = field(default_factory=list)
+    missed: Counter[str] = field(default_factory=Counter)
+    customers: int = 0
+    resets: list[str] = field(default_factory=list)
+    terminated: list[str] = field(default_factory=list)
+    counted: Counter[str] = field(default_factory=Counter)
+    unfinished: str | None = None
+
+    @property
+    def by_fault(self) -> dict[str, int]:
+        """How often each fault struck."""
+        return {name: sum(each.fault == name for each in self.struck) for name in FAULTS}
+
+
+def schedule(seed: int, seconds: float, faults: Collection[str]) -> list[tuple[float, str]]:
+    """Draw when which fault strikes: all of them in turn, in an order drawn anew each time.
+
+    The order of `FAULTS` itself comes first: what lasts longest stands first there.
+
+    Args:
+        seconds: Wall seconds the storm lasts.
+        faults: Those that may strike.
+    """
+    dice = random.Random(f"schedule {seed}")
+    gap = min(LONGEST_GAP, seconds * ALL_WITHIN / max(len(faults), 1))
+    drawn: list[tuple[float, str]] = []
+    order = [name for name in FAULTS if name in faults]
+    at = 1.0
+    while order:
+        for name in order:
+            if at >= seconds:
+                return drawn
+            drawn.append((at, name))
+            at += gap * dice.uniform(0.5, 1.5)
+        dice.shuffle(order)
+    return drawn
+
+
+async def rage(
+    stage: Stage,
+    *,
+    seed: int,
+    seconds: float,
+    customers_per_second: float,
+    faults: Collection[str],
+    quiet_within: float,
+    tell: Tell,
+) -> Storm:
+    """Let customers live and everything break for some time, then wait until all is quiet.
+
+    Args:
+        seconds: Wall seconds of the storm itself.
+        quiet_within: Wall seconds of patience after it.
+    """
+    accepted = Accepted()
+    dice = random.Random(f"storm {seed}")
+    own = OwnBackend(stage.stack.api_url, stage.stack.write_key, accepted, random.Random(f"backend {seed}"))
+    library = LibraryBackend(stage.stack.api_url, stage.stack.write_key, accepted, own)
+    phones = Phones(stage, seed)
+    storm = Storm(seed, seconds, datetime.now(UTC), accepted)
+    ground = Field(stage, dice, own)
+    possible = [name for name in faults if NEEDS.get(name) not in stage.not_possible]
+    async with _meanwhile(phones.answer(), stage.watch()):
+        lives = asyncio.create_task(_live(storm, phones, own, library, customers_per_second))
+        await _strike(storm, ground, schedule(seed, seconds, possible), tell)
+        tell("the storm is over; what was begun is told to its end")
+        await _calm(ground)
+        try:
+            async with asyncio.timeout(120):
+                await lives
+                await library.finish()
+                await own.finish()
+        except TimeoutError:
+            storm.unfinished = f"{own.waiting} events were not accepted two minutes after the storm"
+            lives.cancel()
+        storm.resets, storm.terminated, storm.counted = ground.resets, ground.terminated, ground.counted
+        storm.counted["calls given up by Segment's library, told again"] = library.given_up
+        await _quiet(stage, quiet_within, tell)
+    return storm
+
+
+@contextlib.asynccontextmanager
+async def _meanwhile(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines while the context is open."""
+    tasks = [asyncio.create_task(each) for each in coroutines]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _live(
+    storm: Storm, phones: Phones, own: OwnBackend, library: LibraryBackend, customers_per_second: float
+) -> None:
+    """Let a customer begin every now and then, until the storm is over, and wait for the last to end."""
+    dice = random.Random(f"people {storm.seed}")
+    ends = time.monotonic() + storm.seconds
+    async with asyncio.TaskGroup() as living:
+        while time.monotonic() < ends:
+            storm.customers += 1
+            who = person(storm.customers, dice)
+            backend = library if who.number % BY_LIBRARY == 0 else own
+            life = Life(who, backend, random.Random(f"life {storm.seed} {who.number}"))
+            living.create_task(_be_born(phones, who, life))
+            await asyncio.sleep(dice.uniform(0.5, 1.5) / customers_per_second)
+
+
+async def _be_born(phones: Phones, who: Person, life: Life) -> None:
+    await phones.give(who)
+    await life.live()
+
+
+async def _strike(storm: Storm, ground: Field, plan: Sequence[tuple[float, str]], tell: Tell) -> None:
+    began = time.monotonic()
+    async with asyncio.TaskGroup() as striking:
+        for at, name in plan:
+            await asyncio.sleep(max(0.0, began + at - time.monotonic()))
+            striking.create_task(_strike_once(storm, ground, began, name, tell))
+        await asyncio.sleep(max(0.0, began + storm.seconds - time.monotonic()))
+
+
+async def _strike_once(storm: Storm, ground: Field, began: float, name: str, tell: Tell) -> None:
+    """Strike, and try again while the storm lasts if there was nothing to strike."""
+    while True:
+        at = time.monotonic() - began
+        try:
+            what = await strike(name, ground)
+        except Missed as missed:
+            storm.missed[f"{name}: {missed}"] += 1
+            if time.monotonic() - began > storm.seconds:
+                return
+            await asyncio.sleep(1)
+            continue
+        storm.struck.append(Struck(round(at, 1), name, what, round(time.monotonic() - began - at, 1)))
+        tell(f"{at:6.1f} s  {name}: {what}")
+        return
+
+
+async def _calm(ground: Field) -> None:
+    """Take every fault back that is left."""
+    stage = ground.stage
+    if stage.clocks:
+        stage.clocks.right()
+    await stage.tell_sandbox("DELETE", "faults")
+    await stage.tell_sandbox("PUT", "callbacks", {})
+
+
+async def _quiet(stage: Stage, within: float, tell: Tell) -> dict[str, int]:
+    """Wait until nothing is on its way any more; returns what still was when patience ended."""
+    deadline = time.monotonic() + within
+    while True:
+        moving = await _moving(stage)
+        if not moving:
+            tell("everything is quiet")
+            return {}
+        if time.monotonic() > deadline:
+            tell(f"not quiet after {within:.0f} s: {moving}")
+            return moving
+        await asyncio.sleep(1)
+
+
+async def _moving(stage: Stage) -> dict[str, int]:
+    """Count what is still on its way, by what it is; only what there is."""
+    counted: dict[str, int] = {}
+    try:
+        counted["callbacks"] = (await stage.ask_sandbox("callbacks"))["waiting"]
+        for what, count in _ON_ITS_WAY.items():
+            counted[what] = await stage.database.fetchval(f"select count(*) from {count}")
+    except (httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        counted[f"not even asked: {type(error).__name__}"] = 1
+    return {what: number for what, number in counted.items() if number}

@@ -1,0 +1,44 @@
+"""With `--record`, the runs of these tests become recordings: what is tested is what is recorded."""
+
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.histories import fingerprint
+from tests.histories.recordings import HISTORIES, Recording, worth_keeping
+from tests.world import World
+from workflows.enabled import JOURNEYS
+
+RUNS = pytest.StashKey[list[Recording]]()
+
+
+@pytest.fixture(autouse=True)
+async def recorded(request: pytest.FixtureRequest, world: World) -> AsyncIterator[None]:
+    """Record every run the test begins, as far as it has come."""
+    if not request.config.getoption("--record"):
+        yield
+        return
+    runs = request.config.stash.setdefault(RUNS, [])
+    newest = await world.pool.fetchval("select coalesce(max(id), 0) from enrolments")
+    yield
+    branch = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
+    for row in await world.pool.fetch("select workflow_id from enrolments where id > $1 order by id", newest):
+        history = await world.temporal.get_workflow_handle(row["workflow_id"]).fetch_history()
+        runs.append(Recording.of(history, branch))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+    """Keep what shows something new, and the journeys' fingerprints, when all tests have passed."""
+    if not config.getoption("--record"):
+        return
+    if exitstatus:
+        terminalreporter.write_line("Nothing is recorded: a run whose test fails is not what was meant.", red=True)
+        return
+    runs: list[Recording] = config.stash.get(RUNS, [])
+    for recording in worth_keeping(runs):
+        terminalreporter.write_line(f"recorded {recording.keep().relative_to(HISTORIES)}")
+    for journey in JOURNEYS:
+        if fingerprint.differs(journey):
+            fingerprint.kept(journey).write_text(fingerprint.fingerprint(journey))
+            terminalreporter.write_line(f"kept the fingerprint of {journey.__name__}")
