@@ -10,6 +10,7 @@ from typing import Any, Literal
 from domain.calls import Device, Profile
 from domain.clock import Clock
 from domain.enrolments import Outcome
+from store import membership
 from store.database import Connection
 
 Identity = tuple[Literal["user", "anonymous"], str]
@@ -190,6 +191,7 @@ async def merge(connection: Connection, loser: int, winner: int) -> list[int]:
         loser,
     )
     await connection.execute("update events set customer_id = $2 where customer_id = $1", loser, winner)
+    await membership.move(connection, loser, winner)
     await connection.execute(
         """
         update customers w set
