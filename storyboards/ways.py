@@ -10,10 +10,12 @@ from itertools import islice, pairwise
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from workflows import journey
 from workflows.source import parsed
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_NOT_THE_AUTHORS = (str(Path(asyncio.__file__).parent), str(Path(__file__).parent / "journey.py"))
+_PYTHONS = str(Path(asyncio.__file__).parent)
+_OURS = {journey.__file__, str(Path(__file__).parent / "rehearsal.py")}
 
 
 @dataclass(frozen=True, order=True)
@@ -50,27 +52,22 @@ class Arm:
     words: str
 
 
-def place_of_frame(frame: FrameType | None, ours: str) -> Place:
-    """Return where the author's code stands that led to a frame.
-
-    Args:
-        ours: A file that is not the author's either.
-    """
+def place_of_frame(frame: FrameType | None) -> Place:
+    """Return where the author's code stands that led to a frame."""
     spots: list[Spot] = []
-    while frame and not frame.f_code.co_filename.startswith(_NOT_THE_AUTHORS[0]):
-        file = frame.f_code.co_filename
-        if file not in (ours, _NOT_THE_AUTHORS[1]):
+    while frame and not frame.f_code.co_filename.startswith(_PYTHONS):
+        if frame.f_code.co_filename not in _OURS:
             spots.append(_spot(frame))
         frame = frame.f_back
     return Place(tuple(reversed(spots)))
 
 
-def place_of_error(trace: TracebackType | None, ours: str) -> Place:
+def place_of_error(trace: TracebackType | None) -> Place:
     """Return where the author's code stands in which an error arose."""
     spots: list[Spot] = []
     while trace:
         file = trace.tb_frame.f_code.co_filename
-        if file not in (ours, _NOT_THE_AUTHORS[1]) and not file.startswith(_NOT_THE_AUTHORS[0]):
+        if file not in _OURS and not file.startswith(_PYTHONS):
             spots.append(Spot(trace.tb_lineno, 0, file))
         trace = trace.tb_next
     return Place(tuple(spots))
@@ -123,6 +120,16 @@ def _holds(node: ast.AST, spot: Spot) -> bool:
         return False
     begin, end = (node.lineno, node.col_offset), (node.end_lineno, node.end_col_offset)  # type: ignore[attr-defined]
     return begin <= (spot.line, spot.column) < end
+
+
+def argument(place: Place) -> str:
+    """Return how long the pause at a place is, in the author's code."""
+    for node in reversed(_enclosing(place.spots[-1]) if place.spots else ()):
+        match node:
+            case ast.Await(value=ast.Call(args=args, keywords=keywords)):
+                within = [keyword.value for keyword in keywords if keyword.arg in ("within", "duration")]
+                return ast.unparse((within or args)[0])
+    return ""
 
 
 @lru_cache(maxsize=4096)
@@ -183,7 +190,7 @@ def in_words(code: str) -> str:
     words = re.sub(r"\b(\w+) is not None\b", r"\1", words)
     words = words.replace("==", "is").replace("!=", "is not").replace(">=", "≥").replace("<=", "≤")
     words = re.sub(r"'([^']*)'", r"“\1”", words)
-    return re.sub(r"[_.](?=\D)", " ", words).strip()
+    return re.sub(r"_|\.(?=\D)", " ", words).strip()
 
 
 def _split(name: str) -> str:

@@ -12,7 +12,8 @@ import contextlib
 import itertools
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -26,16 +27,16 @@ from domain.clock import Clock
 from domain.enrolments import Departure, Outcome, Reply, SeenEvent, Start
 from domain.events import Event
 from domain.messages import DeliverRequest, Delivery, Draft, Status, Verdict, message_id
+from storyboards.samples import compared, samples
+from storyboards.ways import Arm, Place, Spot, arms_of, is_at, loops_of, place_of_error, place_of_frame
 from workflows.declaration import Declaration
 from workflows.journey import E, Journey
-from workflows.samples import compared, samples
 from workflows.source import VERBS, written_classes
-from workflows.ways import Arm, Place, Spot, arms_of, is_at, loops_of, place_of_error, place_of_frame
 
-RUNS = 600
-"""Most walks of one rehearsal."""
+RUNS, WORK = 600, 10_000
+"""Most walks of one rehearsal, and most steps of all of them."""
 
-STEPS = 300
+STEPS = 600
 """Most steps of one walk; a longer journey is cut there, visibly."""
 
 TRIED, MEANWHILE = 150, 12
@@ -46,6 +47,9 @@ CURTAIN = datetime(2030, 1, 7, 10, tzinfo=UTC)
 
 
 NOWHERE = Place(())
+
+MONTHLY = "month"
+"""Stands for the edition of a text that has one."""
 
 
 class Kind(StrEnum):
@@ -112,8 +116,8 @@ class Step:
     Attributes:
         place: Where the code asked for it.
         key: Tells it from every other thing the journey does, whichever walk it happens in.
-        asked: How long the author wants a pause to be; journey time.
-        lasts: How long this one was if nothing ended it: quiet counts from what the customer did last.
+        asked: How long the author wanted a pause to be; journey time.
+        lasts: How long it was if nothing ended it: quiet counts from what the customer did last.
         came: What ended a pause, "" if nothing but time could.
     """
 
@@ -144,11 +148,13 @@ class Rehearsal:
 
     Attributes:
         walks: Each different one, the one in which nobody reacts first.
+        asked: How long the author wanted each pause to be, by its key; journey time.
         missed: What the code says but no walk came to.
     """
 
     declaration: Declaration
     walks: tuple[tuple[Step, ...], ...]
+    asked: Mapping[tuple[Any, ...], frozenset[timedelta]]
     missed: tuple[Missed, ...]
 
     @property
@@ -171,21 +177,30 @@ class Rehearsal:
 
 def rehearse(declaration: Declaration) -> Rehearsal:
     """Walk through a journey, with a deployment's parameters. Takes tenths of a second; blocks."""
+    # In a thread of its own, because a rehearsal has its own event loop, and the caller may have one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_rehearse, declaration).result()
+
+
+def _rehearse(declaration: Declaration) -> Rehearsal:
     known = compared(declaration.workflow)
     walks: dict[tuple[Any, ...], tuple[Step, ...]] = {}
     places: set[Spot] = set()
+    asked: dict[tuple[Any, ...], set[timedelta]] = {}
     # What was never tried at its place comes before what was tried only after something else.
     new, others = deque[tuple[int, ...]]([()]), deque[tuple[int, ...]]()
     tried: set[tuple[Any, int]] = set()
     with asyncio.Runner() as runner:
         workflow._Runtime.set_on_loop(runner.get_loop(), _Runtime())  # type: ignore[arg-type]
-        for _ in range(RUNS):
-            if not (new or others):
-                break
+        runs = work = 0
+        while (new or others) and runs < RUNS and work < WORK:
             script = new.popleft() if new else others.popleft()
             stage = _Stage(declaration, known, script)
             runner.run(stage.walk())
+            runs, work = runs + 1, work + len(stage.steps)
             places |= stage.places
+            for step in stage.steps:
+                asked.setdefault(step.key, set()).add(step.asked)
             seen = tuple((step.key, step.came) for step in stage.steps)
             if seen in walks:
                 continue
@@ -194,7 +209,12 @@ def rehearse(declaration: Declaration) -> Rehearsal:
                 known_there = (choice, option) in tried
                 tried.add((choice, option))
                 (others if known_there else new).append((*prefix, option))
-    return Rehearsal(declaration, tuple(walks.values()), tuple(_missed(declaration.workflow, places)))
+    return Rehearsal(
+        declaration,
+        walks=tuple(walks.values()),
+        asked={key: frozenset(durations) for key, durations in asked.items()},
+        missed=tuple(_missed(declaration.workflow, places)),
+    )
 
 
 @dataclass
@@ -246,7 +266,7 @@ class _Stage:
         await asyncio.wait([task])
         last = self.steps[-1] if self.steps else None
         if not task.cancelled() and (error := task.exception()):
-            told = f"{place_of_error(error.__traceback__, __file__)}: {type(error).__name__}: {error}"
+            told = f"{place_of_error(error.__traceback__)}: {type(error).__name__}: {error}"
             self._end(Ending(End.BROKEN, told))
         elif last is None or not isinstance(last.item, Ending):
             self._end(Ending(End.FINISHED))
@@ -282,10 +302,12 @@ class _Stage:
     def gone(self, request: DeliverRequest) -> bool:
         """Decide whether a message goes out. In a cascade or a question it does: what else happens there is known."""
         verb = _verb.get()
+        # Which month it is makes no other message of it.
+        draft = request.draft.model_copy(update={"edition": MONTHLY}) if request.draft.edition else request.draft
         if verb.name == "send":
-            verb.drafts.append(request.draft)
-            return not self._choose(("gone", verb.place, request.draft), 2)
-        self._step(Messages((request.draft,)), verb)
+            verb.drafts.append(draft)
+            return not self._choose(("gone", verb.place, draft), 2)
+        self._step(Messages((draft,)), verb)
         verb.message = str(message_id(request.enrolment, request.draft.step, request.occurrence))
         return True
 
@@ -293,8 +315,8 @@ class _Stage:
         """Decide what happens during a pause."""
         verb = _verb.get()
         item = _pause(verb)
-        self._step(item, verb, due - self.now)
-        while True:
+        self._step(item, verb, max(due - self.now, timedelta(0)))
+        while due > self.now:
             options = list(self._happenings(player, verb))
             chosen = self._choose((verb.place, item, verb.parts), 1 + len(options))
             if not chosen:
@@ -357,7 +379,7 @@ class _Stage:
         self._verbs += 1
         if self._verbs > 10 * STEPS:
             self._leave(Ending(End.CUT), NOWHERE)
-        verb = _Verb(name, place_of_frame(sys._getframe(2), __file__), **told)
+        verb = _Verb(name, place_of_frame(sys._getframe(2)), **told)
         self.places |= set(verb.place.spots)
         token = _verb.set(verb)
         try:
@@ -475,7 +497,7 @@ class _Player(Journey):
         self, due: datetime, what: str, met: Callable[[], bool] = lambda: False, *, policy: bool = False
     ) -> None:
         self._raise_if_interrupted()
-        if due > self.now and not met():
+        if not met():
             self._stage.pause(self, due, met)
 
     def _describe(self) -> None:
