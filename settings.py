@@ -40,6 +40,7 @@ class Deployment(BaseModel, extra="forbid"):
         company: Name the texts are signed with.
         postal_address: Shown under marketing email (CAN-SPAM, 15 U.S.C. 7704(a)(5)).
         default_locale: Language of a customer who has told none.
+        locales: Languages every text must exist in.
         default_time_zone: IANA zone of a customer whose own is not known, nor told by their number.
         policy: Whom we may write to, and when, see `Policy`.
         parameters: Journey name to parameter values, ISO 8601 durations.
@@ -50,9 +51,16 @@ class Deployment(BaseModel, extra="forbid"):
     company: str
     postal_address: str
     default_locale: Annotated[str, AfterValidator(_language)] = "en"
+    locales: Annotated[list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]], Field(min_length=1)] = ["en", "ru"]
     default_time_zone: Annotated[str, AfterValidator(_zone)] | None = None
     policy: Policy = Policy()
     parameters: dict[str, dict[str, Any]] = {}
+
+    @property
+    def languages(self) -> list[str]:
+        """What texts must exist in, the language to fall back on first: the default one, if it is among them."""
+        default = self.default_locale.split("-")[0].lower()
+        return sorted(self.locales, key=lambda locale: locale != default)
 
 
 class Settings(BaseSettings):

@@ -5,7 +5,7 @@ from functools import lru_cache
 from domain.messages import Channel
 from store import texts
 from store.database import Connection
-from templates.renderer import Text, Texts, UnknownTemplate, languages
+from templates.renderer import Text, Texts, UnknownTemplate
 
 
 async def text_for(
@@ -21,8 +21,8 @@ async def text_for(
     Raises:
         UnknownTemplate: There is none, or none for that month.
     """
-    written = await texts.published(connection, template, channel, languages(locale), edition)
-    for language in languages(locale):
+    written = await texts.published(connection, template, channel, files.languages(locale), edition)
+    for language in files.languages(locale):
         if source := written.get(language):
             return _composed(files, template, channel, language, source)
         if not edition and (file := files.get(template, channel, language)):

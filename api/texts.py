@@ -26,7 +26,7 @@ LONGEST = 50_000
 
 Part = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,62}$", examples=["abandoned_application"])]
 ByChannel = Annotated[Channel, Path()]
-Locale = Annotated[Literal["en", "ru"], Path()]
+Locale = Annotated[str, Path(pattern="^[a-z]{2,3}$", examples=["en"])]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 Edition = Annotated[
     str,

@@ -6,9 +6,9 @@ from typing import Any
 
 from domain.events import Event
 from domain.messages import DEFAULT_TOPIC
-from workflows.declaration import Declaration, DeclarationError, Role, Rule
+from workflows.declaration import Declaration, DeclarationError, Role, Rule, texts_named
 from workflows.journey import Journey, declaration_of
-from workflows.mistakes import is_event
+from workflows.mistakes import Text, is_event, parameter_mistakes, text_mistakes
 from workflows.source import place_of
 
 
@@ -76,6 +76,30 @@ class Catalog:
         if wrong:
             raise DeclarationError("\n".join(wrong))
         return cls(journeys)
+
+    def check_texts(self, texts: Iterable[Text], locales: Iterable[str]) -> None:
+        """Find out now, not when a customer is not written to, that a journey names a text there is not.
+
+        A parameter that nothing reads is found here too: texts may read it.
+
+        Args:
+            locales: Languages every text must exist in.
+
+        Raises:
+            DeclarationError: With file and line of each such name, and what to write.
+        """
+        known, languages, wrong = list(texts), list(locales), []
+        for declaration in self.journeys.values():
+            named = texts_named(declaration.workflow)
+            own = {(text.template, text.channel) for text in named}
+            wrong += text_mistakes(named, known, languages)
+            wrong += parameter_mistakes(
+                declaration.workflow,
+                type(declaration.parameters),
+                [text for text in known if (text.template, text.channel) in own],
+            )
+        if wrong:
+            raise DeclarationError("\n".join(wrong))
 
     def event(self, name: str) -> type[Event] | None:
         """Return the declaration of an event, if any enabled journey has one."""

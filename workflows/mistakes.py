@@ -5,16 +5,17 @@ Found before anything runs. What can only be known by running is found by `workf
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.events import CUSTOMER_ERASED, JOURNEY_STOPPED, OF_MESSAGES, Event
 from domain.messages import Channel, Status
 from workflows.source import UNKNOWN, VERBS, Written, parsed, place_of, written_classes
 
 if TYPE_CHECKING:
-    from workflows.declaration import Declaration, Parameters, Rule
+    from workflows.declaration import Declaration, NamedText, Parameters, Rule
 
 ANSWERED = frozenset({Channel.SMS, Channel.WHATSAPP})
 """Channels customers can answer by."""
@@ -70,12 +71,44 @@ def steps_mistakes(workflow: type, declared: "Declaration") -> list[str]:
     return problems
 
 
-def parameter_mistakes(workflow: type, model: "type[Parameters]", in_texts: Callable[[str], bool]) -> list[str]:
-    """Return the parameters of a journey that nothing reads.
+class Text(Protocol):
+    """What is to be known of a text here."""
 
-    Args:
-        in_texts: Whether a text of the journey names one.
-    """
+    @property
+    def template(self) -> str: ...
+
+    @property
+    def channel(self) -> Channel: ...
+
+    @property
+    def locale(self) -> str: ...
+
+    @property
+    def variables(self) -> set[str]: ...
+
+
+def text_mistakes(named: "Iterable[NamedText]", texts: Iterable[Text], locales: Iterable[str]) -> list[str]:
+    """Return the texts that are named and are not there, each with the files to write."""
+    there = {(text.template, text.channel, text.locale) for text in texts}
+    templates = sorted({template for template, _, _ in there})
+    problems = []
+    for text in named:
+        ending = "md" if text.channel is Channel.EMAIL else "txt"
+        missing = [locale for locale in locales if (text.template, text.channel, locale) not in there]
+        if missing:
+            files = " and ".join(f"{text.channel}.{locale}.{ending}" for locale in missing)
+            near = get_close_matches(text.template, [each for each in templates if each != text.template], 1, 0.8)
+            meant = f", or is it {near[0]}" if near else ""
+            problems.append(
+                f"{text.source}: there is no text {text.template} for {text.channel}; "
+                f"write {files} in templates/texts/{text.template}{meant}"
+            )
+    return problems
+
+
+def parameter_mistakes(workflow: type, model: "type[Parameters]", texts: Iterable[Text]) -> list[str]:
+    """Return the parameters of a journey that neither its module nor its texts read."""
+    in_texts = {variable for text in texts for variable in text.variables}
     modules = [parsed(each.file) for each in written_classes(workflow)]
     nodes = [node for module in modules for node in ast.walk(module)]
     if not modules or any(isinstance(node, ast.Call) and _hands_on(node, nodes) for node in nodes):
@@ -86,7 +119,7 @@ def parameter_mistakes(workflow: type, model: "type[Parameters]", in_texts: Call
         f"{_field(written, name) if written else place_of(model)}: nothing reads the parameter {name} of "
         f"{workflow.__name__}; use it, or leave it out: whoever sets it would see no change"
         for name in model.model_fields
-        if name not in read and not in_texts(name)
+        if name not in read and f"parameters.{name}" not in in_texts
     ]
 
 
