@@ -41,6 +41,7 @@ from store.contact import Question
 from store.database import Connection, Pool
 from store.messages import Addressee, Proposal, Row
 from templates.renderer import BadText, Footer, MissingVariable, RenderError, Texts, UnknownTemplate
+from workflows.audience import audience
 from workflows.catalog import Catalog
 from workflows.declaration import Declaration
 
@@ -207,6 +208,7 @@ class Deliver:
                 topic=asked.declaration.topic if asked.declaration else DEFAULT_TOPIC,
                 priority=asked.proposal.priority,
                 gives_way=asked.declaration.gives_way if asked.declaration else False,
+                audience=audience(asked.declaration, asked.addressee.event),
             ),
             self.deployment.default_time_zone,
         )

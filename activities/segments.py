@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import structlog
@@ -86,6 +87,11 @@ class Segments:
     pool: Pool
     catalog: Catalog
 
+    @property
+    def activities(self) -> list[Callable[..., Any]]:
+        """What Temporal may ask for."""
+        return [self.look_at_touched, self.begin_segment_scan, self.scan_segment]
+
     @activity.defn
     async def look_at_touched(self) -> Look:
         """Look at customers something happened to, or for whom time alone may have changed something.
@@ -98,16 +104,15 @@ class Segments:
             while more and not now.is_long:
                 count, more = await self.look(now())
                 examined += count
-                activity.heartbeat(examined)
             async with self.pool.acquire() as connection:
                 return Look(examined=examined, more=more, to_scan=tuple(await self._to_scan(connection, now())))
 
     @activity.defn
-    async def begin_segment_scan(self, scan: Scan) -> int | None:
+    async def begin_segment_scan(self, scan: Scan) -> int:
         """Record that everybody is going to be looked at by a segment, and work out what it rests on.
 
         Returns:
-            Number of the evaluation; None if there is no such segment.
+            Number of the evaluation; 0 if there is no such segment.
         """
         with speechless():
             return await self.begin_scan(scan, activity.info().started_time)
@@ -119,7 +124,6 @@ class Segments:
             now = _Now(activity.info().started_time)
             progress = await self.scan_page(evaluation, now())
             while not progress.over and not now.is_long:
-                activity.heartbeat(progress.examined)
                 progress = await self.scan_page(evaluation, now())
             return progress
 
@@ -152,13 +156,13 @@ class Segments:
                 await membership.finish_look(connection, evaluation, len(found.customers))
         return len(found.customers), limit in (len(found.touches), len(found.due))
 
-    async def begin_scan(self, scan: Scan, now: datetime) -> int | None:
+    async def begin_scan(self, scan: Scan, now: datetime) -> int:
         """Record a scan, see `begin_segment_scan`."""
         async with self.pool.acquire() as connection:
             definitions = await segments.load(connection)
             definition = definitions.by_name.get(scan.segment)
             if definition is None:
-                return None
+                return 0
             evaluation = await membership.begin_scan(
                 connection, definition, definitions.meaning(scan.segment), scan.asked_by
             )
@@ -218,7 +222,7 @@ class Segments:
         differing = [each.customer for each in judged if each.differs]
         for chunk in _parts(differing, CHUNK):
             while await membership.dispatch_is_behind(connection, DISPATCH_BEHIND):
-                activity.heartbeat()
+                _lives()
                 await asyncio.sleep(0.5)
             await self._change(connection, definitions, definition, chunk, now, evaluation)
         return {each.customer: each.look_at for each in judged if each.look_at}
@@ -307,15 +311,21 @@ async def _judged(
     Raises:
         BasisMissing, TooSlow: The segment cannot be judged by.
     """
+    _lives()
     try:
         return await membership.judge(connection, definitions, definition, ids, now)
     except TimeoutError:
         if len(ids) <= SMALLEST_PAGE:
             raise TooSlow from None
-        activity.heartbeat()
         parts = [await _judged(connection, definitions, definition, part, now) for part in _parts(ids, len(ids) // 10)]
         return [each for part in parts for each in part]
 
 
 def _parts(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     return (ids[place : place + size] for place in range(0, len(ids), size))
+
+
+def _lives() -> None:
+    """Show Temporal that this attempt is alive."""
+    if activity.in_activity():
+        activity.heartbeat()

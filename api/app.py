@@ -22,6 +22,7 @@ from api import (
     preferences,
     problems,
     reports,
+    segments,
     silences,
     subscriptions,
     texts,
@@ -30,6 +31,7 @@ from api import (
 from api.context import Context, Ctx, Reader
 from api.edge import Edge, documented_body
 from api.keyring import Keyring
+from dispatch.segments import declare_segments
 from dispatch.temporal import connect, is_reachable
 from domain.links import Links
 from store import contact, installation
@@ -38,7 +40,7 @@ from store.database import open_pool
 from templates import TEXTS
 from templates.renderer import Texts
 from workflows.catalog import Catalog
-from workflows.enabled import enabled
+from workflows.enabled import enabled, segments_of
 from workflows.journey import Journey
 
 DESCRIPTION = """\
@@ -57,7 +59,8 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
 
     Raises:
         ConfigurationError: Something is missing or wrong.
-        DeclarationError: A journey is declared wrongly.
+        BadTexts: A text is broken.
+        DeclarationError: A journey is declared wrongly, or names a text there is not.
     """
     configuration = settings.load()
     logs.configure(configuration.log_level)
@@ -68,6 +71,8 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         topics=deployment.policy.topics,
         held_out=deployment.policy.holdouts,
     )
+    files = Texts.load(TEXTS, deployment.languages)
+    catalog.check_texts(files, files.locales)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -78,6 +83,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
                 await contact.remember_policy(
                     connection, deployment.policy.version, deployment.policy.model_dump(mode="json")
                 )
+                await declare_segments(connection, segments_of(deployment.enabled), catalog)
             app.state.context = Context(
                 settings=configuration,
                 pool=pool,
@@ -86,7 +92,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
                 links=Links(configuration.base, secret),
                 tombstones=Tombstones(secret),
                 deployment=deployment,
-                texts=Texts.load(TEXTS),
+                texts=files,
                 keyring=Keyring(pool, configuration.database_url),
             )
             async with app.state.context.keyring.running():
@@ -114,6 +120,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         journeys,
         customers,
         policy,
+        segments,
         silences,
         subscriptions,
         texts,

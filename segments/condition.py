@@ -18,21 +18,21 @@ from segments.form import (
     DEEPEST,
     MOST_CONDITIONS,
     Ago,
-    All,
+    AllOf,
+    AnyOf,
     Attribute,
     BadForm,
     Comparison,
     Condition,
-    Done,
-    First,
+    FirstDone,
     FirstSeen,
     Has,
+    HasDone,
     InCoded,
     InSegment,
-    Last,
+    LastDone,
     Not,
-    Some,
-    Sum,
+    SumOf,
     Trait,
     Value,
     inner,
@@ -201,9 +201,9 @@ class _Writer:
         """Write one condition, with those it is made of."""
         parts = tuple(self.node(part, f"{path}.{place}", within) for place, part in inner(form))
         match form:
-            case All():
+            case AllOf():
                 return Node(path, said(form), f"({' and '.join(part.holds for part in parts)})", parts=parts)
-            case Some():
+            case AnyOf():
                 return Node(path, said(form), f"({' or '.join(part.holds for part in parts)})", parts=parts)
             case Not():
                 return Node(path, said(form), f"(not {parts[0].holds})", parts=parts)
@@ -230,13 +230,13 @@ class _Writer:
             case FirstSeen():
                 holds, leaves = self._ago("c.created_at", form.first_seen)
                 return holds, "to_jsonb(c.created_at)", leaves
-            case Done(not_within=timedelta()):
+            case HasDone(not_within=timedelta()):
                 return self._not_done(form)
-            case Done():
+            case HasDone():
                 return self._done(form)
-            case First() | Last():
+            case FirstDone() | LastDone():
                 return self._extreme(form)
-            case Sum():
+            case SumOf():
                 return self._sum(form)
             case InCoded():
                 return self._coded(form)
@@ -244,14 +244,14 @@ class _Writer:
 
     # What customers did.
 
-    def _not_done(self, form: Done) -> tuple[str, str, tuple[str, ...]]:
+    def _not_done(self, form: HasDone) -> tuple[str, str, tuple[str, ...]]:
         """Quiet since the last time; since we know the customer, if there was none."""
         assert form.not_within is not None
         last = f'(select e."timestamp" {self._events(form)} order by e."timestamp" desc limit 1)'
         holds, leaves = self._ago(f"coalesce({last}, c.created_at)", Ago(not_within=form.not_within))
         return holds, f"to_jsonb({last})", leaves
 
-    def _done(self, form: Done) -> tuple[str, str, tuple[str, ...]]:
+    def _done(self, form: HasDone) -> tuple[str, str, tuple[str, ...]]:
         least, most = (form.exactly, form.exactly) if form.exactly is not None else (form.at_least, form.at_most)
         if least is None and most is None:
             least = 1
@@ -269,8 +269,8 @@ class _Writer:
             return f"exists (select {events})", f"to_jsonb({count})", tuple(leaves)
         return self._between(count, least, most), f"to_jsonb({count})", tuple(leaves)
 
-    def _extreme(self, form: First | Last) -> tuple[str, str, tuple[str, ...]]:
-        events, order = (form.first, "asc") if isinstance(form, First) else (form.last, "desc")
+    def _extreme(self, form: FirstDone | LastDone) -> tuple[str, str, tuple[str, ...]]:
+        events, order = (form.first, "asc") if isinstance(form, FirstDone) else (form.last, "desc")
         found = f'select e.* {self._named_events(events)} order by e."timestamp" {order}, e.id {order} limit 1'
         at = f'(select e."timestamp" from ({found}) e)'
         actual = f"(select jsonb_build_object('at', e.\"timestamp\", 'properties', e.properties) from ({found}) e)"
@@ -286,7 +286,7 @@ class _Writer:
             holds.append(f"exists (select from ({found}) e where true{self._where(form.where)})")
         return f"({' and '.join(holds)})", actual, tuple(leaves)
 
-    def _sum(self, form: Sum) -> tuple[str, str, tuple[str, ...]]:
+    def _sum(self, form: SumOf) -> tuple[str, str, tuple[str, ...]]:
         events = self._named_events(form.of, form.within, form.where)
         amount = self._property("e.properties", form.sum)
         total = f"(select coalesce(sum({_number(amount)}), 0) {events})"
@@ -297,7 +297,7 @@ class _Writer:
         least, most = (None if limit is None else Decimal(str(limit)) for limit in (form.at_least, form.at_most))
         return self._between(total, least, most, "numeric"), f"to_jsonb({total})", leaves
 
-    def _events(self, form: Done, within: timedelta | None = None) -> str:
+    def _events(self, form: HasDone, within: timedelta | None = None) -> str:
         return self._named_events(form.event, within, form.where)
 
     def _named_events(

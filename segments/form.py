@@ -192,13 +192,13 @@ class Comparison(Part):
         return self
 
 
-class All(Part):
+class AllOf(Part):
     """Every one of the conditions holds."""
 
     all: list["Condition"] = Field(min_length=1)
 
 
-class Some(Part):
+class AnyOf(Part):
     """At least one of the conditions holds."""
 
     any: list["Condition"] = Field(min_length=1)
@@ -282,7 +282,7 @@ Where = Annotated[dict[Text, Wanted], Field(min_length=1, max_length=10)]
 """Properties an event must have; a value alone is what the property is."""
 
 
-class Done(Part):
+class HasDone(Part):
     """How often the customer did something, or that they have not done it for long.
 
     Attributes:
@@ -324,19 +324,19 @@ class _Extreme(Part):
         return self
 
 
-class First(_Extreme):
+class FirstDone(_Extreme):
     """The first time the customer did something: how long ago, with which properties. They must have done it."""
 
     first: Events
 
 
-class Last(_Extreme):
+class LastDone(_Extreme):
     """The last time the customer did something: how long ago, with which properties. They must have done it."""
 
     last: Events
 
 
-class Sum(Part):
+class SumOf(Part):
     """A number summed over what the customer did; what is no number counts as 0.
 
     Attributes:
@@ -394,17 +394,17 @@ class InCoded(Part):
 
 
 _CLASSES: Mapping[str, type[Part]] = {
-    "all": All,
-    "any": Some,
+    "all": AllOf,
+    "any": AnyOf,
     "not": Not,
     "trait": Trait,
     "has": Has,
     "attribute": Attribute,
     "first_seen": FirstSeen,
-    "event": Done,
-    "first": First,
-    "last": Last,
-    "sum": Sum,
+    "event": HasDone,
+    "first": FirstDone,
+    "last": LastDone,
+    "sum": SumOf,
     "segment": InSegment,
     "coded": InCoded,
 }
@@ -420,17 +420,17 @@ def _kind(raw: object) -> str | None:
 
 
 Condition = Annotated[
-    Annotated[All, Tag("<all>")]
-    | Annotated[Some, Tag("<any>")]
+    Annotated[AllOf, Tag("<all>")]
+    | Annotated[AnyOf, Tag("<any>")]
     | Annotated[Not, Tag("<not>")]
     | Annotated[Trait, Tag("<trait>")]
     | Annotated[Has, Tag("<has>")]
     | Annotated[Attribute, Tag("<attribute>")]
     | Annotated[FirstSeen, Tag("<first_seen>")]
-    | Annotated[Done, Tag("<event>")]
-    | Annotated[First, Tag("<first>")]
-    | Annotated[Last, Tag("<last>")]
-    | Annotated[Sum, Tag("<sum>")]
+    | Annotated[HasDone, Tag("<event>")]
+    | Annotated[FirstDone, Tag("<first>")]
+    | Annotated[LastDone, Tag("<last>")]
+    | Annotated[SumOf, Tag("<sum>")]
     | Annotated[InSegment, Tag("<segment>")]
     | Annotated[InCoded, Tag("<coded>")],
     Discriminator(
@@ -440,7 +440,7 @@ Condition = Annotated[
     ),
 ]
 
-for _class in (All, Some, Not):
+for _class in (AllOf, AnyOf, Not):
     _class.model_rebuild()
 
 _FORM: TypeAdapter[Condition] = TypeAdapter(Condition)
@@ -475,9 +475,9 @@ def schema() -> dict[str, Any]:
 def inner(condition: Condition) -> Iterator[tuple[str, Condition]]:
     """Yield the conditions a condition is made of, each with its place."""
     match condition:
-        case All(all=parts):
+        case AllOf(all=parts):
             yield from ((f"all.{place}", part) for place, part in enumerate(parts))
-        case Some(any=parts):
+        case AnyOf(any=parts):
             yield from ((f"any.{place}", part) for place, part in enumerate(parts))
         case Not(not_=part):
             yield "not", part

@@ -7,20 +7,20 @@ from typing import Any
 from segments.form import (
     ANY_EVENT,
     Ago,
-    All,
+    AllOf,
+    AnyOf,
     Attribute,
     Comparison,
     Condition,
-    Done,
-    First,
+    FirstDone,
     FirstSeen,
     Has,
+    HasDone,
     InCoded,
     InSegment,
-    Last,
+    LastDone,
     Not,
-    Some,
-    Sum,
+    SumOf,
     Trait,
 )
 
@@ -28,9 +28,9 @@ from segments.form import (
 def said(condition: Condition) -> str:
     """Say a condition, without those it is made of."""
     match condition:
-        case All():
+        case AllOf():
             return "all of"
-        case Some():
+        case AnyOf():
             return "any of"
         case Not():
             return "not"
@@ -47,13 +47,13 @@ def said(condition: Condition) -> str:
             return f"{condition.attribute.replace('_', ' ')} {_compared(condition)}"
         case FirstSeen():
             return f"first seen{_ago(condition.first_seen)}"
-        case Done():
+        case HasDone():
             return _done(condition)
-        case First():
+        case FirstDone():
             return f"first {_named(condition.first)}{_where(condition.where)}{_ago(condition)}"
-        case Last():
+        case LastDone():
             return f"last {_named(condition.last)}{_where(condition.where)}{_ago(condition)}"
-        case Sum():
+        case SumOf():
             what = f"sum of {condition.sum} of {_named(condition.of)}{_where(condition.where)}"
             return f"{what} {_limits(condition.at_least, condition.at_most)}{_in(condition.within)}"
 
@@ -67,7 +67,7 @@ def duration(window: timedelta) -> str:
     return f"{seconds:g} second{'' if seconds == 1 else 's'}"
 
 
-def _done(condition: Done) -> str:
+def _done(condition: HasDone) -> str:
     what = f"{_named(condition.event)}{_where(condition.where)}"
     if condition.not_within:
         return f"no {what} for {duration(condition.not_within)}"
@@ -125,7 +125,7 @@ def _in(within: timedelta | None) -> str:
     return f" in {duration(within)}" if within else ""
 
 
-def _ago(when: Ago | First | Last) -> str:
+def _ago(when: Ago | FirstDone | LastDone) -> str:
     if when.within:
         return f" at most {duration(when.within)} ago"
     return f" more than {duration(when.not_within)} ago" if when.not_within else ""

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from domain.clock import Clock
-from segments.condition import CUSTOMERS, Node, coded_in, condition
+from segments.condition import CUSTOMERS, BasisMissing, Node, coded_in, condition
 from segments.definition import filled_in
 from segments.form import Condition
 from segments.moment import Moment
-from store import installation
+from store import installation, segments
 from store.database import Connection
 from store.segments import Definition, Definitions
 
@@ -80,11 +80,22 @@ async def judge(
 
 
 async def inside(
-    connection: Connection, form: Condition, definitions: Definitions, customers: Sequence[int], now: datetime
+    connection: Connection,
+    form: Condition,
+    definitions: Definitions,
+    customers: Sequence[int],
+    now: datetime,
+    *,
+    within: float = PAGE_WITHIN,
 ) -> list[int]:
     """Return which customers are in by a form now.
 
+    Args:
+        now: Wall time.
+        within: Wall seconds it may take.
+
     Raises:
+        TimeoutError: It takes longer.
         BasisMissing: What it rests on has not been worked out yet.
     """
     found: list[int] = []
@@ -94,9 +105,25 @@ async def inside(
         sql, values = query.written(
             f"select c.id from customers c where c.id = any({CUSTOMERS}) and {ALIVE} and {query.holds} order by c.id"
         )
-        rows = await connection.fetch(sql, ids, *values, timeout=PAGE_WITHIN)
+        rows = await connection.fetch(sql, ids, *values, timeout=within)
         found += [row["id"] for row in rows]
     return found
+
+
+async def is_in(connection: Connection, segment: str, customer: int, now: datetime) -> bool:
+    """Whether a customer is in a segment now; in one that is no more, or cannot be judged by yet, nobody is.
+
+    Args:
+        now: Wall time.
+    """
+    definitions = await segments.load(connection)
+    definition = definitions.by_name.get(segment)
+    if definition is None:
+        return False
+    try:
+        return bool(await inside(connection, definition.form, definitions, [customer], now))
+    except BasisMissing:
+        return False
 
 
 @dataclass(frozen=True)

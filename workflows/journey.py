@@ -40,6 +40,7 @@ with workflow.unsafe.imports_passed_through():
         Verdict,
         message_id,
     )
+    from workflows.audience import leaving
     from workflows.declaration import (
         Declaration,
         DeclarationError,
@@ -566,7 +567,7 @@ def journey(
     """Declare a journey: a class decorator that makes it a Temporal workflow. No side effect.
 
     Args:
-        starts_on: Events that enrol a customer.
+        starts_on: Events that enrol a customer; or segments, see `InSegment`.
         key: Property that keys the journey; a customer has one stay per key. None: one stay.
         ends_on: The goal: ends the journey wherever it is, at once.
         exits_on: Like a goal, but no success.
@@ -585,7 +586,7 @@ def journey(
             "starts_on": as_rules(starts_on),
             "key": key,
             "ends_on": as_rules(ends_on),
-            "exits_on": as_rules(exits_on),
+            "exits_on": (*as_rules(exits_on), *leaving(as_rules(starts_on))),
             "restarts_on": as_events(restarts_on),
             "listens_to": as_events(listens_to),
             "reenter_after": reenter_after,

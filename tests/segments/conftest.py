@@ -129,7 +129,7 @@ class Base:
     async def scans(self, name: str, now: datetime, page: int = 1000) -> tuple[int, int, int]:
         """Everybody is looked at: how many were, have entered, have left."""
         evaluation = await self.segments.begin_scan(Scan(segment=name), now)
-        assert evaluation is not None
+        assert evaluation
         while not (progress := await self.segments.scan_page(evaluation, now, page)).over:
             pass
         return progress.examined, progress.entered, progress.departed

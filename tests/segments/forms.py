@@ -90,13 +90,14 @@ hours = st.integers(-450 * 24, 40 * 24).map(lambda each: ORIGIN + timedelta(hour
 recent_hours = st.integers(-72, 40 * 24).map(lambda each: ORIGIN + timedelta(hours=each))
 times = hours | recent_hours
 
-deeds = st.builds(
-    Deed,
-    name=st.sampled_from(NAMES),
-    at=times,
-    properties=st.dictionaries(st.sampled_from(PROPERTIES), jsons, max_size=2),
-    type=st.sampled_from(["track", "track", "page", "message_status"]),
-    source=st.sampled_from(["backend", "backend", "operator:desk"]),
+properties = st.dictionaries(st.sampled_from(PROPERTIES), jsons, max_size=2)
+sources = st.sampled_from(["backend", "backend", "operator:desk"])
+deeds = st.one_of(
+    st.builds(Deed, name=st.sampled_from(NAMES), at=times, properties=properties, source=sources),
+    st.builds(Deed, name=st.just("page_viewed"), at=times, properties=properties, type=st.just("page")),
+    st.builds(Deed, name=st.just("message_read"), at=times, type=st.just("message_status"), source=st.just("webhook")),
+        Deed, name=st.just("message_read"), at=times, type=st.just("message_status"), source=st.just("webhook:x")
+    ),
 )
 humans = st.builds(
     Human,
