@@ -96,14 +96,24 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: The file is missing or wrong.
         """
-        try:
-            return Deployment.model_validate(tomllib.loads(self.config.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ConfigurationError(f"JOURNEYS_CONFIG: cannot read {self.config}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{self.config}: {error}") from error
-        except ValidationError as error:
-            raise ConfigurationError(f"{self.config}: {_wrong(error)}") from error
+        return read_deployment(self.config)
+
+
+def read_deployment(file: Path | None = None) -> Deployment:
+    """Read a deployment's file; without a name, the one `JOURNEYS_CONFIG` names, for tools that need nothing else.
+
+    Raises:
+        ConfigurationError: The file is missing or wrong.
+    """
+    file = file or Path(os.environ.get("JOURNEYS_CONFIG") or PROJECT / "journeys.toml")
+    try:
+        return Deployment.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationError(f"JOURNEYS_CONFIG: cannot read {file}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"{file}: {_wrong(error)}") from error
 
 
 def load() -> Settings:

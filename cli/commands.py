@@ -50,11 +50,19 @@ def list_journeys(
     pack: Annotated[
         str | None, typer.Option(help="Only the journeys of one business pack, such as car_credit.")
     ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="From the code, without a server: every journey that ships, with its story.")
+    ] = False,
 ) -> None:
     """List the journeys of the deployment: what starts them, by what they are keyed, their goal, who is in them.
 
     Example: journeys list --pack car_credit
     """
+    if local:
+        # Reads all journeys' code, which no other command here needs.
+        from cli.authors import list_here
+
+        return list_here(pack)
     found = ask(lambda installation: installation.get("/v1/journeys"))
     packs = sorted({each["pack"] for each in found})
     if pack and pack not in packs:

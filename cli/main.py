@@ -4,10 +4,12 @@ import typer
 
 from cli import commands
 from cli.audit import audit
+from cli.authors import check, draw_journey
 from cli.bench import bench
 from cli.demo.command import demo
 from cli.export import export
 from cli.keys import keys, migrate
+from cli.new import new
 from cli.payload_keys import WHERE, payload_keys
 from cli.replay.command import replay
 from cli.templates import templates
@@ -26,6 +28,11 @@ app.command(rich_help_panel=HERE)(up)
 app.command(rich_help_panel=HERE)(demo)
 app.command(rich_help_panel=HERE)(replay)
 app.command(rich_help_panel=HERE)(bench)
+
+WRITING = "Writing journeys, without a server"
+app.command(rich_help_panel=WRITING)(new)
+app.command(rich_help_panel=WRITING)(check)
+app.command("draw", rich_help_panel=WRITING)(draw_journey)
 
 RUNNING = "A running installation"
 app.command("list", rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.list_journeys)

@@ -195,18 +195,19 @@ class _Painter:
 
     def moments(self, declaration: Declaration, width: float) -> _Block | None:
         """Draw what counts at any moment: goals, exits, restarts."""
-        rows = [(icon, name, words) for icon, name, words in _moments(declaration) if words]
+        rows = at_any_moment(declaration)
         if not rows:
             return None
         svg, y = "", float(PAD)
-        for icon, name, words in rows:
+        for name, words in rows:
+            icon = FLAG if name.startswith("Goal") else DOOR if name.startswith("Leaves") else ROUND
             mark = _icon(icon, "icon goal" if icon is FLAG else "icon")
             svg += _at(PAD, y, mark)
             svg, y = _stacked(svg, y, _wrapped(f"{name}: {words}", width - 2 * PAD - 24, 4), PAD + 24, "", 18)
             y += 4
         height = y + PAD - 4
         card = f'<rect class="card" width="{width:g}" height="{height:g}" rx="12"/>'
-        title = "; ".join(f"{name}: {words}" for _, name, words in rows)
+        title = "; ".join(f"{name}: {words}" for name, words in rows)
         return _Block(width, height, 0, _group("moment", title, card + svg))
 
     def missed(self, source: str, code: str, width: float) -> _Block:
@@ -350,15 +351,14 @@ def terms(declaration: Declaration) -> list[str]:
     return told
 
 
-def _moments(declaration: Declaration) -> list[tuple[str, str, str]]:
-    ends = " or ".join(_rule(rule, "enters") for rule in declaration.ends_on)
-    exits = " or ".join(_rule(rule, "leaves") for rule in declaration.exits_on)
-    again = " or ".join(in_words(event.event_name) for event in declaration.restarts_on)
-    return [
-        (FLAG, "Goal, at any moment", ends),
-        (DOOR, "Leaves it, at any moment", exits),
-        (ROUND, "Begins again, what has gone stays gone", again),
+def at_any_moment(declaration: Declaration) -> list[tuple[str, str]]:
+    """Return what counts wherever a journey is: what it does, and by which events."""
+    told = [
+        ("Goal, at any moment", [_rule(rule, "enters") for rule in declaration.ends_on]),
+        ("Leaves it, at any moment", [_rule(rule, "leaves") for rule in declaration.exits_on]),
+        ("Begins again, without repeating a message", [in_words(each.event_name) for each in declaration.restarts_on]),
     ]
+    return [(what, " or ".join(words)) for what, words in told if words]
 
 
 def _rule(rule: Rule, verb: str) -> str:

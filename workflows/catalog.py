@@ -33,13 +33,13 @@ class Catalog:
         workflows: Sequence[type[Journey[Any]]],
         parameters: Mapping[str, Mapping[str, Any]] | None = None,
         *,
-        topics: Collection[str] = (DEFAULT_TOPIC,),
+        topics: Collection[str] | None = (DEFAULT_TOPIC,),
         held_out: Collection[str] = (),
     ) -> "Catalog":
         """Collect journeys, with a deployment's values for their parameters.
 
         Args:
-            topics: What the contact policy lets customers choose to hear of.
+            topics: What the contact policy lets customers choose to hear of; None where there is no policy.
             held_out: Journeys the contact policy names.
 
         Raises:
@@ -65,7 +65,7 @@ class Catalog:
             f"{each.source}: {each.name} writes about {each.topic}; "
             f"the policy has the topics {', '.join(sorted(topics))}"
             for each in journeys.values()
-            if each.topic not in topics
+            if topics is not None and each.topic not in topics
         ]
         wrong += _contradictions(declarations)
         known = {*journeys, *(workflow.__name__ for workflow in workflows)}
