@@ -15,6 +15,7 @@ from api import (
     codec,
     customers,
     events,
+    gallery,
     inbox,
     journeys,
     links,
@@ -117,6 +118,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
     problems.install(app)
     for room in (
         events,
+        gallery,
         journeys,
         customers,
         policy,

@@ -63,7 +63,11 @@ def list_journeys(
         from cli.authors import list_here
 
         return list_here(pack)
-    found = ask(lambda installation: installation.get("/v1/journeys"))
+
+    async def journeys(installation: Installation) -> tuple[str, Any]:
+        return installation.url, await installation.get("/v1/journeys")
+
+    url, found = ask(journeys)
     packs = sorted({each["pack"] for each in found})
     if pack and pack not in packs:
         fail(f"there is no pack {pack}; there are {', '.join(packs)}")
@@ -72,10 +76,13 @@ def list_journeys(
         console.print(f"[bold]{each['name']}[/bold]  ({each['pack']})", highlight=False)
         console.print(f"  {each['story']}", highlight=False)
         for heading, values in (
+            ("for", [f"whoever is in the segment {name}" for name in each["segments"]]),
             ("starts on", each["starts_on"]),
             ("once per", [each["key"] or "customer"]),
             ("goal", each["ends_on"]),
             ("exits on", each["exits_on"]),
+            ("about", [each["topic"]]),
+            ("picture", [f"{url}{each['page']}"]),
         ):
             if values:
                 console.print(f"  {heading + ':':<11}{', '.join(values)}", highlight=False, soft_wrap=True)

@@ -1,10 +1,11 @@
 """`journeys new`: writes a journey that runs, with its events, its texts and its test."""
 
 import ast
+import contextlib
 import keyword
+import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ LINE = 120
 
 _NAME = re.compile(r"[A-Z][a-z0-9]+([A-Z][a-z0-9]+)*")
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
+_IMPORTED = {"Event", "Field", "Journey", "Parameters", "Pauses", "Person", "Status", "World"}
 _SEARCHED = ("workflows", "tests", "bench", "cli", "domain")
 
 
@@ -111,8 +113,11 @@ def _order(name: str, pack: str | None, event: str | None, goal: str | None) -> 
         if not _SNAKE.fullmatch(value):
             raise Refused(f"{what} {value}: is written in small letters, digits and underscores, such as cart_left")
     for value in (order.snake, order.pack):
-        if keyword.iskeyword(value) or value in sys.stdlib_module_names:
-            raise Refused(f"{value} already means something in Python; give it another name")
+        if keyword.iskeyword(value):
+            raise Refused(f"{value} is a word of Python's own; give it another name")
+    for value in (order.name, _class_of(order.event), _class_of(order.goal)):
+        if value in _IMPORTED:
+            raise Refused(f"{value} means something else in a journey's file; give it another name")
     if (PROJECT / "workflows" / f"{order.pack}.py").exists():
         raise Refused(f"--pack {order.pack}: workflows/{order.pack}.py is no pack; give it another name")
     if order.event == order.goal:
@@ -169,7 +174,7 @@ def _files(order: Order) -> dict[Path, str]:
     }
     files[Path(f"tests/workflows/test_{order.snake}.py")] = _filled("test.py.txt", values)
     for file in (*files, texts):
-        if (PROJECT / file).exists():
+        if os.path.lexists(PROJECT / file):
             raise Refused(f"{file} is there already; give the journey another name")
     if not (PROJECT / folder / "__init__.py").exists():
         files[folder / "__init__.py"] = f'"""{order.pack.replace("_", " ").capitalize()}: say here whose journeys."""\n'
@@ -297,28 +302,28 @@ def _refuse_if_long(file: Path, content: str) -> None:
 
 
 def write(root: Path, files: Mapping[Path, str]) -> None:
-    """Write all of some files, or none: what was there before is there again if one of them cannot be written.
+    """Write all of some files, or none.
 
     Raises:
         Refused: Nothing was written.
     """
-    before = {file: (root / file).read_bytes() if (root / file).exists() else None for file in files}
-    folders: list[Path] = []
+    made: list[Path] = []
+    waiting = {root / file: (root / file).with_name(f".{file.name}.new") for file in files}
     try:
+        # What can fail, for want of space or of a right, fails while every file is still as it was.
         for file, content in files.items():
-            missing = [each for each in (root / file).parents if not each.exists()]
-            for folder in reversed(missing):
+            for folder in reversed([each for each in (root / file).parents if not each.exists()]):
                 folder.mkdir()
-                folders.append(folder)
-            (root / file).write_text(content, encoding="utf-8")
+                made.append(folder)
+            waiting[root / file].write_text(content, encoding="utf-8")
     except BaseException as error:
-        for file, content_before in before.items():
-            if content_before is None:
-                (root / file).unlink(missing_ok=True)
-            else:
-                (root / file).write_bytes(content_before)
-        for folder in reversed(folders):
+        for beside in waiting.values():
+            with contextlib.suppress(OSError):
+                beside.unlink()
+        for folder in reversed(made):
             folder.rmdir()
         if isinstance(error, OSError):
             raise Refused(f"cannot write {error.filename}: {error.strerror}; nothing was written") from None
         raise
+    for file, beside in waiting.items():
+        beside.replace(file)
