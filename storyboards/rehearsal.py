@@ -9,10 +9,9 @@ with. So what a rehearsal has seen can really happen; what it has not seen is to
 import ast
 import asyncio
 import contextlib
-import itertools
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -247,6 +246,8 @@ class _Stage:
         self._taken: list[int] = []
         self._offered: list[tuple[Any, int]] = []
         self._laps: dict[Any, int] = {}
+        self._sent: set[tuple[Item, Place, int]] = set()
+        self._waited: set[tuple[Item, Place, int]] = set()
         self._sequence = 1
         self._verbs = 0
         self._player: _Player
@@ -266,8 +267,9 @@ class _Stage:
         await asyncio.wait([task])
         last = self.steps[-1] if self.steps else None
         if not task.cancelled() and (error := task.exception()):
-            told = f"{place_of_error(error.__traceback__)}: {type(error).__name__}: {error}"
-            self._end(Ending(End.BROKEN, told))
+            place = place_of_error(error.__traceback__)
+            self.places |= set(place.spots)
+            self._end(Ending(End.BROKEN, f"{place}: {type(error).__name__}: {error}"), place)
         elif last is None or not isinstance(last.item, Ending):
             self._end(Ending(End.FINISHED))
 
@@ -395,30 +397,30 @@ class _Stage:
         Raises:
             asyncio.CancelledError: It is.
         """
-        if any(_same(before, item, verb) for before in self._since_last_message(item)):
+        doing = (item, verb.place, verb.parts)
+        done = self._sent if isinstance(item, Messages) else self._waited
+        if doing in done:
             self._leave(Ending(End.AGAIN, back=item), verb.place)
+        done.add(doing)
+        if isinstance(item, Messages):
+            # To wait once more is to go round only if nothing new was sent meanwhile.
+            self._waited.clear()
         if len(self.steps) >= STEPS:
             self._leave(Ending(End.CUT), verb.place)
-        laps = self._laps_at(verb.place)
+        laps = self._laps_at(verb)
         key = (laps, verb.place, verb.parts, item)
         verb.parts += 1
         self.steps.append(Step(item, verb.place, key, verb.asked, lasts))
 
-    def _since_last_message(self, item: Messages | Pause) -> Iterable[Step]:
-        """The steps among which doing one of them once more means to go round: a message anew is one anyway."""
-        if isinstance(item, Messages):
-            return self.steps
-        return itertools.takewhile(lambda step: isinstance(step.item, Pause), reversed(self.steps))
-
-    def _laps_at(self, place: Place) -> tuple[int, ...]:
-        """Which time each loop round a place is gone through: what is done later in it is something else."""
-        loops = loops_of(place)
+    def _laps_at(self, verb: _Verb) -> tuple[int, ...]:
+        """Which time each loop round a verb is gone through: what is done later in it is something else."""
+        place, loops = verb.place, loops_of(verb.place)
         before = self.steps[-1].place if self.steps else Place(())
         around = [loop for loop in loops if loop in loops_of(before)]
         for loop in loops:
             if loop not in around:
                 self._laps[loop] = 0
-        if (around and place.spots < before.spots) or (around and place == before and not _verb.get().parts):
+        if (around and place.spots < before.spots) or (around and place == before and not verb.parts):
             self._laps[around[-1]] += 1
         return tuple(self._laps[loop] for loop in loops)
 
@@ -444,10 +446,6 @@ def _pause(verb: _Verb) -> Pause:
             return Pause(Kind.STATUS, (str(verb.until),))
         case _:
             return Pause(Kind.TIME)
-
-
-def _same(step: Step, item: Messages | Pause, verb: _Verb) -> bool:
-    return step.item == item and step.place == verb.place and step.key[2] == verb.parts
 
 
 class _Player(Journey):

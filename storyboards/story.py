@@ -10,7 +10,7 @@ from storyboards.rehearsal import End, Ending, Item, Kind, Messages, Missed, Pau
 from storyboards.ways import OTHERWISE, argument
 from workflows.declaration import Declaration
 
-LONGEST = 600
+LONGEST = 1000
 """Most parts of a story; one that has more is cut, visibly."""
 
 
@@ -146,15 +146,21 @@ class _Graph:
 
     def meets(self) -> dict[Key, Key]:
         """Return for each node the nearest one that every way from it comes to."""
-        after: dict[Key, list[Key]] = {EXIT: [EXIT]}
+        meets: dict[Key, Key] = {}
+        depth = {EXIT: 0}
         # Those further on come first: each is known before whatever leads to it.
         for key in self._backwards():
             if key == EXIT:
                 continue
-            ways = [after[each] for each in self.nodes[key].next]
-            common = [each for each in ways[0] if all(each in way for way in ways)]
-            after[key] = [key, *common]
-        return {key: common[1] for key, common in after.items() if key != EXIT}
+            meeting, *others = self.nodes[key].next
+            for other in others:
+                while meeting != other:
+                    if depth[meeting] < depth[other]:
+                        other = meets[other]
+                    else:
+                        meeting = meets[meeting]
+            meets[key], depth[key] = meeting, depth[meeting] + 1
+        return meets
 
     def _backwards(self) -> list[Key]:
         done: dict[Key, None] = {}
@@ -230,10 +236,11 @@ class _Teller:
 
 
 def _place(node: _Node) -> tuple[Any, ...]:
-    """Where something stands in the code; an end stands after everything."""
-    if node.step is None or isinstance(node.item, Ending):
+    """Where something stands in the code; the end of it all stands after everything."""
+    if node.step is None or not node.step.place.spots:
         return (1,)
-    return (0, tuple((spot.line, spot.column) for spot in node.step.place.spots), node.step.key[2])
+    within = 0 if isinstance(node.item, Ending) else node.step.key[2]
+    return (0, tuple((spot.line, spot.column) for spot in node.step.place.spots), within)
 
 
 def _arms(node: _Node, to: _Node) -> str:

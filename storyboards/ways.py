@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 
 from workflows import journey
 from workflows.source import parsed
@@ -57,7 +57,7 @@ def place_of_frame(frame: FrameType | None) -> Place:
     spots: list[Spot] = []
     while frame and not frame.f_code.co_filename.startswith(_PYTHONS):
         if frame.f_code.co_filename not in _OURS:
-            spots.append(_spot(frame))
+            spots.append(_spot(frame.f_code, frame.f_lasti))
         frame = frame.f_back
     return Place(tuple(reversed(spots)))
 
@@ -68,14 +68,14 @@ def place_of_error(trace: TracebackType | None) -> Place:
     while trace:
         file = trace.tb_frame.f_code.co_filename
         if file not in _OURS and not file.startswith(_PYTHONS):
-            spots.append(Spot(trace.tb_lineno, 0, file))
+            spots.append(_spot(trace.tb_frame.f_code, trace.tb_lasti))
         trace = trace.tb_next
     return Place(tuple(spots))
 
 
-def _spot(frame: FrameType) -> Spot:
-    line, _, column, _ = next(islice(frame.f_code.co_positions(), frame.f_lasti // 2, None))
-    return Spot(line or frame.f_lineno, column or 0, frame.f_code.co_filename)
+def _spot(code: CodeType, instruction: int) -> Spot:
+    line, _, column, _ = next(islice(code.co_positions(), instruction // 2, None))
+    return Spot(line or code.co_firstlineno, column or 0, code.co_filename)
 
 
 def arms_of(place: Place) -> tuple[Arm, ...]:
