@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 import structlog
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from temporalio.service import RPCError
 
+from api.auditing import Audited
 from api.context import Context, Ctx, Db, Operator, Reader
 from api.customers import TEXT, UserId, existing
 from api.problems import RETRY_AFTER_SECONDS, FieldError, Problem, documented
@@ -42,6 +43,14 @@ Name = Annotated[
     str, Path(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="Name of the segment.", examples=["not_seen_30_days"])
 ]
 Sample = Annotated[int, Field(ge=0, le=100, description="How many customers of the segment to name.")]
+
+
+_FORM = {
+    "type": "object",
+    "title": "Condition",
+    "description": "A form, as `Preview` has it.",
+    "examples": [{"event": "*", "not_within": "P30D"}],
+}
 
 
 class SegmentSize(BaseModel):
@@ -78,7 +87,7 @@ class NewSegment(BaseModel):
     story: str = Field(
         max_length=500, pattern=TEXT, description="Who they are, in a sentence.", examples=["Not seen for 30 days."]
     )
-    form: Condition = Field(examples=[{"event": "*", "not_within": "P30D"}])
+    form: Annotated[Condition, WithJsonSchema(_FORM)]
     note: str | None = Field(default=None, max_length=500, pattern=TEXT, description="What was changed, and why.")
     confirm: bool = Field(default=False, description="It is meant to hold most customers, or cannot be looked at yet.")
 
@@ -100,7 +109,7 @@ class SegmentVersion(BaseModel):
     story: str
     form: dict[str, Any]
     origin: Literal["code", "api"] = Field(description="Where it comes from: a release, or this API.")
-    author: str = Field(description="Name of the key; `code` for a release.", examples=["marketing"])
+    author: str = Field(description="The key; `code` for a release.", examples=["operator:marketing"])
     note: str | None
     created_at: datetime
 
@@ -109,7 +118,7 @@ class Evaluation(BaseModel):
     """A scan of all customers; times are wall time."""
 
     id: int
-    asked_by: str | None = Field(description="Name of the key that wanted it; None if it was time.")
+    asked_by: str | None = Field(description="The key that wanted it; None if it was time.")
     started_at: datetime
     finished_at: datetime | None
     seconds: float = Field(description="Until it was over, or until now.")
@@ -232,19 +241,23 @@ async def read_segment(name: Name, _: Reader, ctx: Ctx, db: Db) -> SegmentDetail
 
 
 @router.put("/{name}", responses={**_CHANGE, 201: {"description": "The segment is new.", "model": Kept}})
-async def put_segment(name: Name, body: NewSegment, response: Response, ctx: Ctx, key: Operator) -> Kept:
+async def put_segment(
+    name: Name, body: NewSegment, response: Response, ctx: Ctx, key: Operator, audited: Audited
+) -> Kept:
     """Define a segment, or give it a new version; then all customers are looked at by it.
 
     One that would hold more than half of all customers is refused unless it is confirmed.
     """
-    kept = await _keep(ctx, NewVersion(name, body.story, body.form, "api", key.name, body.note), confirm=body.confirm)
+    new = NewVersion(name, body.story, body.form, "api", f"operator:{key.name}", body.note)
+    kept = await _keep(ctx, new, confirm=body.confirm)
+    audited.facts.update(segment=name, version=kept.version)
     if kept.new and kept.version == 1:
         response.status_code = 201
     return kept
 
 
 @router.post("/{name}/rollback", responses=_CHANGE)
-async def roll_back_segment(name: Name, body: Rollback, ctx: Ctx, key: Operator) -> Kept:
+async def roll_back_segment(name: Name, body: Rollback, ctx: Ctx, key: Operator, audited: Audited) -> Kept:
     """Go back to an earlier version: it becomes the newest once more.
 
     If it is the one of the release, later releases change it again.
@@ -257,12 +270,14 @@ async def roll_back_segment(name: Name, body: Rollback, ctx: Ctx, key: Operator)
     if row is None:
         raise Problem(404, "not_found", f"{name} has no version {body.version}; the newest is {versions[0]['version']}")
     note = f"back to version {body.version}"
-    new = NewVersion(name, row["story"], _read(row["form"]), row["origin"], key.name, note)
-    return await _keep(ctx, new, confirm=body.confirm)
+    new = NewVersion(name, row["story"], _read(row["form"]), row["origin"], f"operator:{key.name}", note)
+    kept = await _keep(ctx, new, confirm=body.confirm)
+    audited.facts.update(segment=name, version=kept.version)
+    return kept
 
 
 @router.delete("/{name}", status_code=204, responses=_CHANGE)
-async def delete_segment(name: Name, ctx: Ctx, _: Operator) -> None:
+async def delete_segment(name: Name, ctx: Ctx, _: Operator, audited: Audited) -> None:
     """Forget a segment, its versions and members. Refused while a journey, another segment or the release has it."""
     async with ctx.pool.acquire() as connection, connection.transaction():
         await segments.lock_definitions(connection)
@@ -270,14 +285,13 @@ async def delete_segment(name: Name, ctx: Ctx, _: Operator) -> None:
         if name not in definitions.by_name and name not in definitions.unreadable:
             raise _unknown(definitions, name)
         if journeys := journeys_for(ctx.catalog, name):
-            raise Problem(
-                409, "in_use", f"{name} is what {', '.join(journeys)} is for; take it out of the journey first"
-            )
+            raise Problem(409, "in_use", f"{name} is whom {', '.join(journeys)} is for; change the journey first")
         if naming := definitions.naming(name):
             raise Problem(409, "in_use", f"{name} is named by {', '.join(naming)}; change that first")
         if name in {each.name for each in segments_of(ctx.deployment.enabled)}:
             raise Problem(409, "in_use", f"{name} comes with the release and would be back at the next start")
         await segments.delete(connection, name)
+        audited.facts["segment"] = name
 
 
 @router.get("/{name}/members", responses=_ERRORS)
@@ -315,12 +329,13 @@ async def explain_membership(name: Name, user_id: UserId, _: Reader, ctx: Ctx, d
 
 
 @router.post("/{name}/evaluate", status_code=202, responses=documented(401, 403, 404, 409, 422, 503))
-async def evaluate_segment(name: Name, ctx: Ctx, key: Operator) -> Begun:
+async def evaluate_segment(name: Name, ctx: Ctx, key: Operator, audited: Audited) -> Begun:
     """Look at all customers by a segment now; 409 if that is under way."""
     async with ctx.pool.acquire() as connection:
         await _known(connection, name)
+    audited.facts["segment"] = name
     try:
-        workflow_id = await begin_scan(ctx.temporal, name, key.name)
+        workflow_id = await begin_scan(ctx.temporal, name, f"operator:{key.name}")
     except RPCError:
         raise Problem(
             503,

@@ -195,19 +195,19 @@ class Comparison(Part):
 class AllOf(Part):
     """Every one of the conditions holds."""
 
-    all: list["Condition"] = Field(min_length=1)
+    all: list["Inner"] = Field(min_length=1)
 
 
 class AnyOf(Part):
     """At least one of the conditions holds."""
 
-    any: list["Condition"] = Field(min_length=1)
+    any: list["Inner"] = Field(min_length=1)
 
 
 class Not(Part):
     """The condition does not hold."""
 
-    not_: "Condition" = Field(alias="not")
+    not_: "Inner" = Field(alias="not")
 
 
 class Trait(Comparison):
@@ -439,6 +439,9 @@ Condition = Annotated[
         custom_error_message=f"must be a condition: an object with exactly one of {', '.join(KINDS)}",
     ),
 ]
+
+Inner = Annotated[Condition, WithJsonSchema({"type": "object", "title": "Condition", "description": "A condition."})]
+"""A condition within a condition. Documents do not go further down: what is there looks the same."""
 
 for _class in (AllOf, AnyOf, Not):
     _class.model_rebuild()

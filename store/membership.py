@@ -21,7 +21,7 @@ from store.segments import Definition, Definitions
 
 ALIVE = "c.merged_into is null and c.erased_at is null"
 
-PAGE_WITHIN = 30.0
+PAGE_WITHIN = 10.0
 """Wall seconds a statement about one page may take."""
 
 BASIS_WITHIN = 600.0

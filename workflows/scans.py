@@ -21,7 +21,7 @@ _RETRIES = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=t
 STRETCH_WITHIN = timedelta(minutes=10)
 """Wall time of one attempt, which hands back after some seconds unless dispatch or the database is slow."""
 
-HEARD_WITHIN = timedelta(minutes=2)
+HEARD_WITHIN = timedelta(seconds=20)
 """Wall time in which an attempt shows that it lives; longer than a statement takes."""
 
 BASIS_WITHIN = timedelta(minutes=15)

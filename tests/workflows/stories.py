@@ -7,6 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from domain.events import Code, Event
     from domain.messages import Status
+    from workflows.audience import InSegment
     from workflows.drafts import call, email, inbox, push, sms
     from workflows.journey import Journey, journey
 
@@ -216,4 +217,28 @@ class Ladder(Journey):
         await self.wait(30 * DAY)
 
 
-STORIES = (OneLetter, Ladder, Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question, Visit, Monthly, Useful)
+@journey(starts_on=InSegment("quiet_month"), ends_on=StoryEnded)
+class QuietOnes(Journey):
+    """Says twice that somebody is missed."""
+
+    async def steps(self) -> None:
+        await self.send(email(OTHER))
+        await self.wait(3 * DAY)
+        await self.send(inbox(OTHER))
+        await self.wait(30 * DAY)
+
+
+@journey(starts_on=InSegment("quiet_fortnight", keeps=True), ends_on=StoryEnded)
+class PatientOnes(Journey):
+    """Says every day that somebody is missed, and waits while they are not."""
+
+    async def steps(self) -> None:
+        for _ in range(3):
+            await self.send(inbox(OTHER, again=True))
+            await self.wait(DAY)
+
+
+STORIES = (
+    *(QuietOnes, PatientOnes, OneLetter, Ladder, Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question),
+    *(Visit, Monthly, Useful),
+)
