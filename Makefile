@@ -10,7 +10,7 @@ ARGS ?=
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
 
-.PHONY: setup up demo test record check format bench lock clean
+.PHONY: setup up demo test record check format bench torture lock clean
 
 setup: $(INSTALLED)
 
@@ -50,6 +50,10 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/journeys bench $(ARGS)
+
+# Ten minutes of everything breaking; ARGS="--goals 100000" races goals against claims instead.
+torture: $(INSTALLED)
+	$(BIN)/journeys torture $(ARGS)
 
 # Versions stay as they are unless ARGS=--upgrade. What ships is what was tested: the runtime lock is
 # held to the versions of the other one.

@@ -27,6 +27,12 @@ def _zone(name: str) -> str:
     return name
 
 
+def _safe(url: AnyHttpUrl) -> AnyHttpUrl:
+    if url.scheme != "https" and url.host not in ("127.0.0.1", "[::1]", "localhost"):
+        raise ValueError("must be https: links that act for a customer go there (RFC 8058, 3.2); http only to loopback")
+    return url
+
+
 class ConfigurationError(Exception):
     """The process cannot start; the message says what is missing or wrong, and never a value."""
 
@@ -68,7 +74,7 @@ class Settings(BaseSettings):
 
     Attributes:
         database_url: ``postgresql://…``, from `DATABASE_URL`.
-        public_url: Base address under which customers and providers reach the API.
+        public_url: Base address under which customers and providers reach the API; https, except on loopback.
         secret: Signs links and salts hashes; at least 32 characters.
         speed: Journey seconds per wall second of this installation.
     """
@@ -76,7 +82,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="JOURNEYS_", extra="ignore")
 
     database_url: str = Field(validation_alias="DATABASE_URL", pattern=r"^postgresql://")
-    public_url: AnyHttpUrl
+    public_url: Annotated[AnyHttpUrl, AfterValidator(_safe)]
     secret: SecretStr = Field(min_length=32)
     speed: float = Field(default=1.0, gt=0, le=10_000_000)
     config: Path = PROJECT / "journeys.toml"

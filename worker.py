@@ -55,6 +55,9 @@ from workflows.upkeep import ResolveSends
 
 DRAIN = timedelta(seconds=30)
 
+OWN = (EraseAtProviders, ResolveSends)
+"""Workflows an installation runs for itself: no customer is in them."""
+
 log = structlog.get_logger()
 
 # Shared with the sandbox's copies of journey files: they hold no state of a run, and importing them
@@ -80,8 +83,7 @@ def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: O
         task_queue=TASK_QUEUE,
         workflows=[
             *(declaration.workflow for declaration in catalog.journeys.values()),
-            EraseAtProviders,
-            ResolveSends,
+            *OWN,
         ],
         activities=[
             deliver.deliver,
@@ -114,7 +116,7 @@ def build_segments_worker(client: Client, pool: Pool, catalog: Catalog) -> Worke
 
 def build_replayer(workflows: Sequence[type[Journey[Any]]]) -> Replayer:
     """Put together what replays recorded runs just as a worker goes on with them: same runner, same payloads."""
-    return Replayer(workflows=workflows, workflow_runner=_RUNNER, data_converter=data_converter())
+    return Replayer(workflows=[*workflows, *OWN], workflow_runner=_RUNNER, data_converter=data_converter())
 
 
 @contextlib.asynccontextmanager

@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.speechless import speechless
 from activities.texts import text_for
-from channels.protocol import ChannelPort, NotProcessed, Refused, Uncertain
+from channels.protocol import ChannelPort, NotProcessed, Refused, TooLate, Uncertain, leaving_by
 from dispatch.progress import RESOLVED
 from domain.clock import Clock
 from domain.enrolments import Outcome
@@ -126,15 +126,11 @@ class Deliver:
             return await self._deliver(request)
 
     async def _deliver(self, request: DeliverRequest) -> Delivery:
-        info = activity.info()
+        info, began = activity.info(), time.monotonic()
         while True:
-            claim = await self._claim(request, info.started_time)
+            claim = await self._claim(request, info.started_time, began)
             if isinstance(claim, Delivery):
                 break
-            if time.monotonic() - claim.claimed_at > LEAVES_WITHIN:
-                # A pause of this process: what was true at the claim may not be any more.
-                await self._take_back(claim, "provider:claimed too long ago")
-                continue
             outcome = await self._hand_over(claim)
             if outcome is not None:
                 claim = outcome
@@ -142,10 +138,15 @@ class Deliver:
         SENT.labels(request.draft.channel, claim.status or claim.verdict).inc()
         return claim
 
-    async def _claim(self, request: DeliverRequest, scheduled: datetime) -> Delivery | _Claimed:
-        """Decide under the customer's lock, and commit the decision before anything leaves."""
+    async def _claim(self, request: DeliverRequest, started: datetime, began: float) -> Delivery | _Claimed:
+        """Decide under the customer's lock, and commit the decision before anything leaves.
+
+        Args:
+            started: When the attempt started, by Temporal's clock.
+            began: The same in seconds of the process's monotonic clock.
+        """
         async with self.pool.acquire() as connection, connection.transaction():
-            asked = await self._asked(connection, request, scheduled)
+            asked = await self._asked(connection, request, started, began)
             message = asked.proposal.message
             if asked.row and (answer := await self._answer_for(connection, message, asked.row)):
                 await messages.await_also(connection, message, request.awaits)
@@ -158,13 +159,17 @@ class Deliver:
                 return Delivery(verdict=Verdict.OVERTAKEN, message=message)
             return await self._decide(connection, asked)
 
-    async def _asked(self, connection: Connection, request: DeliverRequest, scheduled: datetime) -> _Asked:
-        """Lock the customer, then read what is asked for."""
+    async def _asked(self, connection: Connection, request: DeliverRequest, started: datetime, began: float) -> _Asked:
+        """Lock the customer, then read what is asked for, and when.
+
+        That is when the attempt started, unless it has waited or was paused for longer than a claim holds.
+        """
         addressee = await messages.addressee(connection, request.enrolment)
         if addressee is None:
             raise ApplicationError(f"enrolment {request.enrolment} is unknown", non_retryable=True)
         clock = await customers.clock_of(connection, addressee.person.customer)
         declaration = self.catalog.journeys.get(addressee.journey)
+        waited = time.monotonic() - began
         proposal = Proposal(
             message=message_id(request.enrolment, request.draft.step, request.occurrence),
             customer=addressee.person.customer,
@@ -172,7 +177,7 @@ class Deliver:
             priority=declaration.priority if declaration else 3,
             request=request,
             policy_version=self.deployment.policy.version,
-            now=clock.journey_time(scheduled),
+            now=clock.journey_time(started + timedelta(seconds=waited if waited > LEAVES_WITHIN else 0)),
         )
         return _Asked(proposal, addressee, declaration, clock, await messages.find(connection, proposal.message))
 
@@ -274,9 +279,14 @@ class Deliver:
         """Call the provider once and record what its answer proves; None: claim anew."""
         letter = claimed.letter
         try:
-            receipt = await self.channels[letter.content.channel].send(letter)
+            with leaving_by(claimed.claimed_at + LEAVES_WITHIN):
+                receipt = await self.channels[letter.content.channel].send(letter)
         except Refused as refused:
             return await self._refused(claimed, refused)
+        except TooLate:
+            # A slow token, a pause of this process: what was true at the claim may not be any more.
+            await self._take_back(claimed, "provider:claimed too long ago")
+            return None
         except NotProcessed as error:
             return await self._not_processed(claimed, error)
         except Uncertain as error:

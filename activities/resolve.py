@@ -43,7 +43,9 @@ from channels.protocol import (
     NotProcessed,
     Refused,
     Search,
+    TooLate,
     Uncertain,
+    leaving_by,
 )
 from dispatch.progress import RESOLVED, Report, move
 from domain.messages import DEFAULT_TOPIC, Channel, Content, Letter, MessageClass, Status
@@ -307,14 +309,15 @@ class Resolve:
     async def _hand_over_again(self, port: ChannelPort, again: _Again) -> Resolution | None:
         """Call the provider once more, and record what its answer proves."""
         doubt, resolution = again.doubt, (Resolution.SENT_AGAIN if again.step is Next.SEND_AGAIN else Resolution.FOUND)
-        if time.monotonic() - again.claimed_at > LEAVES_WITHIN:
-            # A pause of this process: what was true at the claim may not be any more.
-            await self._give_back(again, "claimed too long ago", timedelta(0))
-            return None
         try:
-            receipt = await port.send(again.letter)
+            with leaving_by(again.claimed_at + LEAVES_WITHIN):
+                receipt = await port.send(again.letter)
         except Refused as refused:
             return await self._refused(port, again, refused, resolution)
+        except TooLate:
+            # A slow token, a pause of this process: what was true at the claim may not be any more.
+            await self._give_back(again, "claimed too long ago", timedelta(0))
+            return None
         except NotProcessed as error:
             await self._give_back(again, error.code, _pause(doubt, CannotTell(error.code, error.retry_after)))
             return None

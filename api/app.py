@@ -22,11 +22,13 @@ from api import (
     policy,
     preferences,
     problems,
+    reference,
     reports,
     segments,
     silences,
     subscriptions,
     texts,
+    timeline,
     webhooks,
 )
 from api.context import Context, Ctx, Reader
@@ -78,7 +80,10 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         secret = configuration.secret.get_secret_value().encode()
-        async with await open_pool(configuration.database_url, size=20) as pool:
+        async with (
+            await open_pool(configuration.database_url, size=20) as pool,
+            await open_pool(configuration.database_url, size=4) as audit_pool,
+        ):
             async with pool.acquire() as connection:
                 await installation.begin(connection, configuration.speed)
                 await contact.remember_policy(
@@ -88,6 +93,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
             app.state.context = Context(
                 settings=configuration,
                 pool=pool,
+                audit_pool=audit_pool,
                 catalog=catalog,
                 temporal=await connect(lazy=True),
                 links=Links(configuration.base, secret),
@@ -107,7 +113,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         dependencies=[Depends(documented_body)],
         # By which the audit log names what was done.
         generate_unique_id_function=lambda route: route.name,
-        # FastAPI's pages would load their programs from somebody else's servers.
+        # FastAPI's own pages load their programs from somebody else's servers.
         docs_url=None,
         redoc_url=None,
         strict_content_type=False,
@@ -116,11 +122,13 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         app.add_middleware(codec.Cors, ui_url=str(configuration.ui_url))
     app.add_middleware(Edge, https=configuration.public_url.scheme == "https")
     problems.install(app)
+    reference.install(app)
     for room in (
         events,
         gallery,
         journeys,
         customers,
+        timeline,
         policy,
         segments,
         silences,

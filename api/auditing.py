@@ -52,13 +52,13 @@ def entry(request: Request) -> Entry:
 Audited = Annotated[Entry, Depends(entry)]
 
 
-async def enter(request: Request, pool: Pool, key: Key) -> None:
+async def enter(request: Request, key: Key) -> None:
     """Enter what a key is about to do.
 
     Raises:
         OSError, asyncpg.PostgresError: It cannot be entered, so it must not be done.
     """
-    async with pool.acquire() as connection:
+    async with _pool(request.scope).acquire() as connection:
         subject = {
             name: value for each in request.path_params.items() for name, value in [await _named(connection, *each)]
         }
@@ -72,13 +72,18 @@ async def answered(scope: Scope, status: int) -> None:
     if found is None or found.number is None:
         return
     number, found.number = found.number, None
-    pool: Pool = scope["app"].state.context.pool
     try:
-        async with pool.acquire() as connection:
+        async with _pool(scope).acquire() as connection:
             await audit.answer(connection, number, str(status), found.facts)
     except AWAY as error:
         # It is done. That its answer is missing can be seen in the log.
         log.error("an answer is missing in the audit log", entry=number, status=status, error=type(error).__name__)
+
+
+def _pool(scope: Scope) -> Pool:
+    """Connections for nothing but entries: they never wait for requests that wait for them."""
+    pool: Pool = scope["app"].state.context.audit_pool
+    return pool
 
 
 async def _named(connection: Connection, name: str, value: str) -> tuple[str, Any]:

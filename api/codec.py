@@ -6,10 +6,9 @@ and gives the browser a session: a cookie for these addresses only, never sent f
 """
 
 import hmac
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from secrets import token_bytes
 from typing import Annotated, Any
@@ -20,14 +19,14 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from fastapi import APIRouter, Cookie, Depends, Form, Request
 from fastapi.responses import RedirectResponse, Response
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security import HTTPAuthorizationCredentials
 from google.protobuf import json_format
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 from temporalio.api.common.v1 import Payload, Payloads
 
 from api import auditing
-from api.context import Context, Ctx
+from api.context import BEARER, Context, Ctx, recognised
 from api.pages import MISSING, PAGE, Pages
 from api.problems import Problem, documented
 from api.signatures import raw_body
@@ -49,8 +48,6 @@ SESSION = timedelta(hours=12)
 _SEALED_FOR = b"codec session"
 _NONCE_BYTES = 12
 
-_BEARER = HTTPBearer(auto_error=False, scheme_name="bearerKey", description="A key with the scope of the operation.")
-
 
 @dataclass(frozen=True)
 class Sessions:
@@ -58,20 +55,20 @@ class Sessions:
 
     secret: bytes
 
-    def open(self, token: str) -> str:
-        """Return the cookie of a session that begins now."""
-        sealed = orjson.dumps([token, time.time() + SESSION.total_seconds()])
+    def open(self, token: str, now: datetime) -> str:
+        """Return the cookie of a session that begins now (wall time)."""
+        sealed = orjson.dumps([token, (now + SESSION).timestamp()])
         nonce = token_bytes(_NONCE_BYTES)
         return (nonce + self._cipher.encrypt(nonce, sealed, _SEALED_FOR)).hex()
 
-    def token_in(self, cookie: str) -> str | None:
-        """Return the key's token of a session that has not ended."""
+    def token_in(self, cookie: str, now: datetime) -> str | None:
+        """Return the key's token of a session that has not ended now (wall time)."""
         try:
             raw = bytes.fromhex(cookie)
             token, until = orjson.loads(self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], _SEALED_FOR))
         except (ValueError, InvalidTag):
             return None
-        return str(token) if time.time() < until else None
+        return str(token) if now.timestamp() < until else None
 
     @property
     def _cipher(self) -> AESGCM:
@@ -112,7 +109,7 @@ def _codec(ctx: Ctx) -> Encryption:
 async def _decoder(
     request: Request,
     ctx: Ctx,
-    given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
     session: Annotated[str | None, Cookie(alias=COOKIE, include_in_schema=False)] = None,
 ) -> Key:
     """The key of whoever may read payloads, from a bearer token or from a browser's session.
@@ -123,10 +120,10 @@ async def _decoder(
     if given:
         token: str | None = given.credentials
     elif session and ctx.settings.ui_url and request.headers.get("origin") == origin_of(str(ctx.settings.ui_url)):
-        token = _sessions(ctx).token_in(session)
+        token = _sessions(ctx).token_in(session, datetime.now(UTC))
     else:
         token = None
-    key = await _key(request, ctx, token)
+    key = await recognised(request, ctx, token or "")
     if key is None:
         raise Problem(
             401,
@@ -134,6 +131,7 @@ async def _decoder(
             f"a valid key is required, as a bearer token, or by way of {ctx.settings.base}{PATH}",
             headers={"WWW-Authenticate": "Bearer"},
         )
+    await auditing.enter(request, key)
     if keys.Scope.DECODE not in key.scopes:
         raise Problem(403, "forbidden", "the key lacks the scope decode")
     return key
@@ -201,7 +199,7 @@ async def _converted(request: Request, convert: Callable[[Sequence[Payload]], Aw
 @router.get(PATH, response_class=Response, responses={**PAGE, **MISSING})
 async def show_session(ctx: Ctx, _: Codec, session: Annotated[str | None, Cookie(alias=COOKIE)] = None) -> Response:
     """Show whether this browser may decode, and ask for the key that lets it."""
-    return _page(ctx, decodes=bool(session and _sessions(ctx).token_in(session)))
+    return _page(ctx, decodes=bool(session and _sessions(ctx).token_in(session, datetime.now(UTC))))
 
 
 @router.post(
@@ -226,19 +224,20 @@ async def change_session(
     ] = "",
 ) -> Response:
     """Begin a session with a key, or end the one there is."""
-    if request.headers.get("origin", origin_of(ctx.settings.base)) != origin_of(ctx.settings.base):
-        return _page(ctx, refused=f"This page must be opened at {ctx.settings.base}{PATH}.", status=403)
+    # Our own pages keep their address to themselves, so their forms come without an origin.
+    if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+        return _page(ctx, refused="This form is not ours.", status=403)
     back = RedirectResponse(f"{ctx.settings.base}{PATH}", 303)
     if not key:
         back.delete_cookie(COOKIE, path=_cookie_path(ctx))
         return back
-    known = await _key(request, ctx, key)
+    known = await recognised(request, ctx, key)
     if known is None or keys.Scope.DECODE not in known.scopes:
         return _page(ctx, refused="This is no key with the scope decode.", status=403)
-    await auditing.enter(request, ctx.pool, known)
+    await auditing.enter(request, known)
     back.set_cookie(
         COOKIE,
-        _sessions(ctx).open(key),
+        _sessions(ctx).open(key, datetime.now(UTC)),
         max_age=int(SESSION.total_seconds()),
         path=_cookie_path(ctx),
         secure=ctx.settings.public_url.scheme == "https",
@@ -246,15 +245,6 @@ async def change_session(
         samesite="strict",
     )
     return back
-
-
-async def _key(request: Request, ctx: Context, token: str | None) -> Key | None:
-    if not token:
-        return None
-    key = await ctx.keyring.recognise(token, request.client.host if request.client else None)
-    if key:
-        ctx.keyring.admit(key)
-    return key
 
 
 def _sessions(ctx: Context) -> Sessions:
@@ -266,4 +256,6 @@ def _cookie_path(ctx: Context) -> str:
 
 
 def _page(ctx: Context, *, decodes: bool = False, refused: str | None = None, status: int = 200) -> Response:
-    return Pages(ctx.deployment.company, "en").codec(decodes=decodes, refused=refused, status=status)
+    return Pages(ctx.deployment.company, "en").codec(
+        endpoint=f"{ctx.settings.base}{PATH}", decodes=decodes, refused=refused, status=status
+    )

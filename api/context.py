@@ -29,6 +29,7 @@ class Context:
 
     settings: Settings
     pool: Pool
+    audit_pool: Pool
     catalog: Catalog
     temporal: Client
     links: Links
@@ -78,7 +79,7 @@ Db = Annotated[Connection, Depends(connection)]
 
 _BASIC = HTTPBasic(auto_error=False, scheme_name="writeKey", description="The write key as user name, no password.")
 _PASSWORD = HTTPBasic(auto_error=False, scheme_name="pageKey", description="A key with the scope read, as password.")
-_BEARER = HTTPBearer(auto_error=False, scheme_name="bearerKey", description="A key with the scope of the operation.")
+BEARER = HTTPBearer(auto_error=False, scheme_name="bearerKey", description="A key with the scope of the operation.")
 
 
 def _unauthorised(scheme: str) -> Problem:
@@ -92,7 +93,7 @@ async def write_key(request: Request, ctx: Ctx, given: Annotated[HTTPBasicCreden
     Raises:
         Problem: 401 without a valid key, 403 without the scope, 429 above the key's rate.
     """
-    key = await _recognised(request, ctx, given.username if given else "")
+    key = await recognised(request, ctx, given.username if given else "")
     if key is None:
         raise _unauthorised('Basic realm="events"')
     if Scope.INGEST not in key.scopes:
@@ -103,24 +104,24 @@ async def write_key(request: Request, ctx: Ctx, given: Annotated[HTTPBasicCreden
 def allowed(*scopes: Scope) -> Callable[..., object]:
     """A dependency: the caller's bearer key must have one of some scopes.
 
-    Whatever changes something is entered in the audit log before it is done, and so is whatever only `OPERATE` may
-    look at; an attempt without the scope is entered too. What a key with the scope `INGEST` or `INBOX` tells, where
-    that is enough, is the customer's own deed, and kept with the customer.
+    Whatever changes something is entered in the audit log before it is done, and so is whatever shows more than
+    `READ` may see; an attempt without the scope is entered too. What is done with the scope `INGEST` or `INBOX`, where
+    that is enough, is the customer's own deed, told by the backend or the site, and kept with the customer.
 
     Raises:
         Problem: 401 without a valid key, 403 without the scope, 429 above the key's rate.
     """
-    sensitive = set(scopes) == {Scope.OPERATE}
+    revealing = Scope.READ not in scopes
     telling = set(scopes) & {Scope.INGEST, Scope.INBOX}
 
     async def check(
-        request: Request, ctx: Ctx, given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
+        request: Request, ctx: Ctx, given: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)]
     ) -> Key:
-        key = await _recognised(request, ctx, given.credentials if given else "")
+        key = await recognised(request, ctx, given.credentials if given else "")
         if key is None:
             raise _unauthorised("Bearer")
-        if (sensitive or request.method not in auditing.HARMLESS) and not key.scopes & telling:
-            await auditing.enter(request, ctx.pool, key)
+        if (revealing or request.method not in auditing.HARMLESS) and not key.scopes & telling:
+            await auditing.enter(request, key)
         if not key.scopes & set(scopes):
             raise Problem(403, "forbidden", f"the key lacks the scope {' or '.join(scopes)}")
         return key
@@ -128,7 +129,12 @@ def allowed(*scopes: Scope) -> Callable[..., object]:
     return check
 
 
-async def _recognised(request: Request, ctx: Context, token: str) -> Key | None:
+async def recognised(request: Request, ctx: Context, token: str) -> Key | None:
+    """Return the key a token opens, and count the request.
+
+    Raises:
+        Problem: 429 above the key's rate, or where too many wrong tokens come from.
+    """
     if not token:
         return None
     key = await ctx.keyring.recognise(token, request.client.host if request.client else None)
@@ -140,7 +146,7 @@ async def _recognised(request: Request, ctx: Context, token: str) -> Key | None:
 async def page_key(
     request: Request,
     ctx: Ctx,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
     basic: Annotated[HTTPBasicCredentials | None, Depends(_PASSWORD)],
 ) -> Key:
     """The key of whoever looks at a page: a browser asks for it by itself, as the password of Basic authentication.

@@ -1,10 +1,8 @@
-"""Customers over HTTP: who they are, everything that happened to them and why, their own speed, export, erasure."""
+"""Customers over HTTP: who they are, their own speed, export, erasure."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Annotated, Any, Literal
-from uuid import UUID
 
 import structlog
 from fastapi import APIRouter, Path, Query
@@ -13,7 +11,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from api.context import Context, Ctx, Db, Operator, Reader
 from api.problems import Problem, documented
-from store import customers, erasure, export, timeline
+from store import customers, erasure, export
 from store.customers import Identity
 from store.database import Connection
 
@@ -66,75 +64,6 @@ class Customer(BaseModel):
     speed: float | None = Field(description="Of a test customer: journey seconds per wall second.")
     identities: list[KnownAs]
     suppressions: list[Suppressed]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    at: datetime = Field(description="Wall time.")
-
-
-class EventEntry(_Entry):
-    """Something the customer did, or a report about a message their journey waited for."""
-
-    kind: Literal["event"] = "event"
-    id: int
-    type: str
-    name: str
-    source: str
-    properties: dict[str, Any]
-    timestamp: datetime = Field(description="When it happened, by the sender's word.")
-    dispatched_at: datetime | None
-    parked_at: datetime | None
-    note: str | None = Field(description="What came of it: what it started or ended, or why it did not.")
-
-
-class EnrolmentEntry(_Entry):
-    """A stay in a journey."""
-
-    kind: Literal["enrolment"] = "enrolment"
-    id: int
-    journey: str
-    key: str
-    workflow_id: str
-    enrolled_at: datetime = Field(description="Journey time.")
-    outcome: str | None
-    ended_by: str | None = Field(description="Name of the event that decided the outcome.")
-    ended_at: datetime | None
-    temporal_ui: str | None = Field(description="The run in the Temporal UI.")
-
-
-class MessageEntry(_Entry):
-    """A message that was decided about, with the reason if it was not sent or did not arrive."""
-
-    kind: Literal["message"] = "message"
-    id: UUID
-    enrolment_id: int
-    channel: str
-    template: str
-    template_version: str | None
-    locale: str | None
-    message_class: str
-    status: str
-    reason: str | None
-    attempt: int
-    journey_at: datetime
-    delivered_at: datetime | None
-    read_at: datetime | None
-    clicked_at: datetime | None
-    replied_at: datetime | None
-    failed_at: datetime | None
-    dismissed_at: datetime | None
-
-
-Entry = Annotated[EventEntry | EnrolmentEntry | MessageEntry, Field(discriminator="kind")]
-
-
-class Timeline(BaseModel):
-    """What happened to a customer, the newest first."""
-
-    entries: list[Entry]
-    next: datetime | None = Field(description="Give it as `before` for what is older; None at the end.")
 
 
 class Speed(BaseModel):
@@ -201,35 +130,6 @@ async def list_erasures(
 async def read_customer(user_id: UserId, _: Reader, ctx: Ctx, db: Db) -> Customer:
     """Read what is known of a customer, and by which channels nothing may be sent to them."""
     return Customer.model_validate(await customers.profile(db, await existing(ctx, db, user_id)))
-
-
-@router.get("/v1/customers/{user_id}/timeline", responses=_ERRORS)
-async def read_timeline(
-    user_id: UserId,
-    _: Reader,
-    ctx: Ctx,
-    db: Db,
-    before: Annotated[AwareDatetime | None, Query(description="Only what is older, wall time.")] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
-) -> Timeline:
-    """Read what happened to a customer and why: events, stays in journeys, messages sent and not sent.
-
-    A page may be longer than its limit: what happened at the same instant stays together.
-    """
-    found = await timeline.page(db, await existing(ctx, db, user_id), before, limit)
-    entries: Sequence[EventEntry | EnrolmentEntry | MessageEntry] = sorted(
-        chain(
-            (EventEntry(**row) for row in found["event"]),
-            (EnrolmentEntry(**row, temporal_ui=ctx.run_url(row["workflow_id"])) for row in found["enrolment"]),
-            (MessageEntry(**row) for row in found["message"]),
-        ),
-        key=lambda entry: entry.at,
-        reverse=True,
-    )
-    if len(entries) <= limit:
-        return Timeline(entries=list(entries), next=None)
-    last = entries[limit - 1].at
-    return Timeline(entries=[entry for entry in entries if entry.at >= last], next=last)
 
 
 @router.get(

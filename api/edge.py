@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 import structlog
-from fastapi import Request
+from fastapi import Request, params
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -33,7 +33,7 @@ LARGER = {
 """Operations that take more bytes."""
 
 BODY_WITHIN = 20.0
-"""Wall seconds within which a body must have arrived: at 200 kbit a second, the largest there is."""
+"""Wall seconds within which a body must have arrived."""
 
 DEPTH_LIMIT = 32
 """How deep JSON may be nested; events themselves are held to less."""
@@ -48,6 +48,7 @@ _HEADERS = {
     # No answer is a page, unless it says so itself.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+_FORMS = ["application/x-www-form-urlencoded", "multipart/form-data"]
 _ONLY_HTTPS = "max-age=31536000"
 
 
@@ -117,7 +118,7 @@ async def documented_body(request: Request) -> None:
         )
     types = list(extra.get("requestBody", {}).get("content", {}))
     if route.body_field:
-        types.append("application/json")
+        types += _FORMS if _is_form(route) else ["application/json"]
     given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if types and given and given not in types:
         raise Problem(415, "unsupported_type", f"the body's Content-Type must be {' or '.join(types)}")
@@ -151,11 +152,16 @@ class _Body:
                 raise _too_large(self._limit)
             self._is_complete = not message.get("more_body", False)
             # Operations that read their bodies themselves also look at them themselves.
-            if getattr(self._scope.get("route"), "body_field", None):
+            route = self._scope.get("route")
+            if isinstance(route, APIRoute) and route.body_field and not _is_form(route):
                 self._kept += part
                 if self._is_complete:
                     _check_json(bytes(self._kept))
         return message
+
+
+def _is_form(route: APIRoute) -> bool:
+    return route.body_field is not None and isinstance(route.body_field.field_info, params.Form)
 
 
 def _check_length(headers: Headers, limit: int) -> None:

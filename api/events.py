@@ -74,39 +74,45 @@ _PACKED: dict[str, Any] = {
     ]
 }
 
-_JSON_BODY: dict[str, Any] = {
-    **_PACKED,
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["messageId"],
-                    "properties": {
-                        "messageId": {"type": "string", "minLength": 1, "maxLength": 255},
-                        "userId": {"type": "string", "description": "userId or anonymousId is required."},
-                        "anonymousId": {"type": "string"},
-                        "timestamp": {"type": "string", "format": "date-time"},
-                        "sentAt": {"type": "string", "format": "date-time"},
-                        "event": {"type": "string", "description": "track: the event's name."},
-                        "properties": {"type": "object"},
-                        "traits": {"type": "object"},
-                        "context": {"type": "object"},
-                        "previousId": {"type": "string", "description": "alias: the former id."},
+_EVENT: dict[str, Any] = {
+    "messageId": "6f1c2f0e-0001",
+    "userId": "client-4711",
+    "event": "credit_application_started",
+    "timestamp": "2026-11-22T10:00:00Z",
+    "properties": {"application_id": "A-1", "filled": 4, "total": 40},
+}
+
+
+def _call(*, required: bool = True, **example: Any) -> dict[str, Any]:
+    """Document the body of a call."""
+    return {
+        **_PACKED,
+        "requestBody": {
+            "required": required,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "required": ["messageId"],
+                        "properties": {
+                            "messageId": {"type": "string", "minLength": 1, "maxLength": 255},
+                            "userId": {"type": "string", "description": "userId or anonymousId is required."},
+                            "anonymousId": {"type": "string"},
+                            "timestamp": {"type": "string", "format": "date-time"},
+                            "sentAt": {"type": "string", "format": "date-time"},
+                            "event": {"type": "string", "description": "track: the event's name."},
+                            "properties": {"type": "object"},
+                            "traits": {"type": "object"},
+                            "context": {"type": "object"},
+                            "previousId": {"type": "string", "description": "alias: the former id."},
+                        },
                     },
-                },
-                "example": {
-                    "messageId": "6f1c2f0e-0001",
-                    "userId": "client-4711",
-                    "event": "credit_application_started",
-                    "timestamp": "2026-11-22T10:00:00Z",
-                    "properties": {"application_id": "A-1", "filled": 4, "total": 40},
-                },
-            }
+                    "example": {"messageId": "6f1c2f0e-0001", "userId": "client-4711", **example},
+                }
+            },
         },
     }
-}
+
 
 _ERRORS = documented(410)
 
@@ -212,37 +218,43 @@ async def _accept_all_but(
     return dict(zip(calls, answers, strict=True))
 
 
-@router.post("/v1/identify", responses=_ERRORS, openapi_extra=_JSON_BODY)
+@router.post(
+    "/v1/identify",
+    responses=_ERRORS,
+    openapi_extra=_call(traits={"first_name": "Ada", "email": "ada@example.com", "phone": "+14155550123"}),
+)
 async def identify(request: Request, ctx: Ctx, key: WriteKey) -> Received:
     """Tell who a customer is: email, phone, timezone, locale, device, any other traits."""
     return await _one(request, ctx, key, "identify")
 
 
-@router.post("/v1/track", responses=_ERRORS, openapi_extra=_JSON_BODY)
+@router.post("/v1/track", responses=_ERRORS, openapi_extra=_call(**_EVENT))
 async def track(request: Request, ctx: Ctx, key: WriteKey) -> Received:
     """Tell what a customer did. An event no journey knows is kept and starts nothing."""
     return await _one(request, ctx, key, "track")
 
 
-@router.post("/v1/page", responses=_ERRORS, openapi_extra=_JSON_BODY)
+@router.post(
+    "/v1/page", responses=_ERRORS, openapi_extra=_call(name="Form", properties={"url": "https://example.com/form"})
+)
 async def page(request: Request, ctx: Ctx, key: WriteKey) -> Received:
     """Tell which page a customer viewed: the event `page_viewed`."""
     return await _one(request, ctx, key, "page")
 
 
-@router.post("/v1/screen", responses=_ERRORS, openapi_extra=_JSON_BODY)
+@router.post("/v1/screen", responses=_ERRORS, openapi_extra=_call(name="Form"))
 async def screen(request: Request, ctx: Ctx, key: WriteKey) -> Received:
     """Tell which screen of the app a customer viewed: the event `screen_viewed`."""
     return await _one(request, ctx, key, "screen")
 
 
-@router.post("/v1/group", responses=_ERRORS, openapi_extra=_JSON_BODY)
+@router.post("/v1/group", responses=_ERRORS, openapi_extra=_call(groupId="employer-1", traits={"name": "Acme"}))
 async def group(request: Request, ctx: Ctx, key: WriteKey) -> Received:
     """Tell which group a customer belongs to: the event `customer_grouped`."""
     return await _one(request, ctx, key, "group")
 
 
-@router.post("/v1/alias", responses=_ERRORS, openapi_extra=_JSON_BODY)
+@router.post("/v1/alias", responses=_ERRORS, openapi_extra=_call(previousId="visitor-17"))
 async def alias(request: Request, ctx: Ctx, key: WriteKey) -> Received:
     """Tell that two ids are one customer: they are merged, with their journeys."""
     return await _one(request, ctx, key, "alias")
@@ -270,7 +282,7 @@ async def alias(request: Request, ctx: Ctx, key: WriteKey) -> Received:
                     },
                 }
             },
-        }
+        },
     },
 )
 async def batch(request: Request, ctx: Ctx, key: WriteKey) -> BatchReceived:
@@ -349,7 +361,7 @@ async def list_rejected(
 @router.post(
     "/v1/events/rejected/{id}/resend",
     responses=documented(404, 410, 422),
-    openapi_extra={**_JSON_BODY, "requestBody": {**_JSON_BODY["requestBody"], "required": False}},
+    openapi_extra=_call(type="track", **_EVENT, required=False),
 )
 async def resend(id: Annotated[int, Field(ge=1, le=2**63 - 1)], request: Request, ctx: Ctx, key: Operator) -> Received:
     """Send a rejected call again, mended by the body given, or as it was if there is none."""

@@ -124,7 +124,7 @@ class Keyring:
                     while not connection.is_closed():
                         await self._read(connection)
                 finally:
-                    self._trusted_until = 0.0
+                    # However it ends, that is heard too.
                     connection.terminate()
             except AWAY as error:
                 log.warning("cannot hear of changed keys, asking for each", error=type(error).__name__)

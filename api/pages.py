@@ -251,14 +251,15 @@ class Pages:
         page.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
         return page
 
-    def codec(self, *, decodes: bool, refused: str | None, status: int) -> Response:
+    def codec(self, *, endpoint: str, decodes: bool, refused: str | None, status: int) -> Response:
         """Ask an operator for the key that lets their browser decode payloads.
 
         Args:
+            endpoint: What Temporal's interface is to be told.
             decodes: Whether it does already.
             refused: Why it did not come to that.
         """
-        return self._page("codec.html", "What runs hold", status, decodes=decodes, refused=refused)
+        return self._page("codec.html", "What runs hold", status, endpoint=endpoint, decodes=decodes, refused=refused)
 
     def _page(self, template: str, title: str, status: int, **shown: Any) -> Response:
         body = _TEMPLATES.get_template(template).render(title=title, words=asdict(self.words), **shown)

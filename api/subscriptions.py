@@ -87,7 +87,11 @@ class NewConsent(BaseModel):
     @field_validator("proof")
     @classmethod
     def _small(cls, proof: dict[str, Any]) -> dict[str, Any]:
-        if len(orjson.dumps(proof)) > PROOF_LIMIT:
+        try:
+            size = len(orjson.dumps(proof))
+        except orjson.JSONEncodeError:
+            raise ValueError("must hold no whole number of more than 64 bits") from None
+        if size > PROOF_LIMIT:
             raise ValueError(f"must not be larger than {PROOF_LIMIT} bytes")
         return proof
 

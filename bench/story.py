@@ -29,8 +29,8 @@ SECOND = timedelta(seconds=1)
 class Round(Journey):
     """Waits a second, sends, waits a second, sends if the first has gone, leaves.
 
-    It waits for an event that never comes, because `wait` counts from when the message left: on a
-    busy machine that second may be over, and the timer saved that the bare workflow pays for.
+    It waits for an event that never comes, because `wait` counts from when the message left, and the
+    bare workflow it is measured against waits a whole second.
     """
 
     async def steps(self) -> None:

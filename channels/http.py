@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import AfterValidator
 
-from channels.protocol import CALL_TIMEOUT, NotProcessed, Refused, Uncertain
+from channels.protocol import CALL_TIMEOUT, LEAVES_BY, NotProcessed, Refused, TooLate, Uncertain
 
 TOKEN_TIMEOUT = timedelta(seconds=3)
 """Wall time a channel may spend on getting an access token before its call."""
@@ -77,10 +78,12 @@ async def exchange(
         refusal: Reads the provider's code out of an error body, whatever is in that body.
 
     Raises:
+        TooLate: The request was not begun in time.
         NotProcessed: No connection was made, or the provider's rate limit was met (429).
         Uncertain: The answer failed to come, or is a 5xx.
         Refused: Any other answer.
     """
+    request.extensions = {**request.extensions, "trace": _begin_in_time}
     try:
         async with asyncio.timeout(client.timeout.read):
             response = await client.send(request, auth=auth)
@@ -99,6 +102,13 @@ async def exchange(
     if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
         raise NotProcessed(refused.code, retry_after=retry_after(response))
     raise refused
+
+
+async def _begin_in_time(event: str, _: Mapping[str, Any]) -> None:
+    """Let no request be written whose time is over; httpcore tells of each step before it takes it."""
+    by = LEAVES_BY.get()
+    if by is not None and event.endswith("send_request_headers.started") and time.monotonic() > by:
+        raise TooLate("too_late")
 
 
 def json_object(response: httpx.Response) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """What is asked of a channel: to send a letter, and to say whether one left; and the three ways a provider can fail."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
@@ -51,6 +53,31 @@ class NotProcessed(Exception):
         super().__init__(code)
         self.code = code
         self.retry_after = retry_after
+
+
+class TooLate(NotProcessed):
+    """The call had not begun when it had to, see `leaving_by`; no byte of it was written."""
+
+
+LEAVES_BY: ContextVar[float | None] = ContextVar("leaves_by", default=None)
+"""By when a call must have begun, see `leaving_by`; None: whenever."""
+
+
+@contextmanager
+def leaving_by(moment: float) -> Iterator[None]:
+    """Let no provider call begin after a moment: the claim it is made under holds no longer.
+
+    It is held where the request is written: after a token was fetched, a connection made, or the process
+    paused.
+
+    Args:
+        moment: Seconds of the process's monotonic clock.
+    """
+    before = LEAVES_BY.set(moment)
+    try:
+        yield
+    finally:
+        LEAVES_BY.reset(before)
 
 
 class Uncertain(Exception):

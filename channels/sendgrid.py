@@ -83,7 +83,10 @@ class SendGrid:
 
     def _mail(self, letter: Letter, content: EmailContent) -> Mail:
         recipient = Personalization()
-        recipient.add_to(To(letter.recipient))
+        # Not by its constructor, which reads "name <address>" out of it and mends what is no address.
+        to = To()
+        to.email = letter.recipient
+        recipient.add_to(to)
         # Here and not at the top level, where SendGrid's own schema takes a string only.
         recipient.add_custom_arg(CustomArg("message_id", str(letter.message_id)))
         if letter.unsubscribe_url is not None:

@@ -4,12 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from cli.commands import ask
-
-console = Console()
+from cli.commands import ask, console
 
 
 def audit(

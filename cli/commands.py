@@ -234,7 +234,7 @@ def _show_enrolment(enrolment: dict[str, Any]) -> None:
 def _show_user(user_id: str) -> None:
     who = quote(user_id, safe="")
     found = ask(lambda installation: installation.get(f"/v1/customers/{who}/timeline", limit=200))
-    entries = list(reversed(found["entries"]))
+    entries = [each for each in reversed(found["entries"]) if each["kind"] in ("event", "enrolment", "message")]
     title = f"{user_id}{', the newest only' if found['next'] else ''}"
     # Without borders, which would take the width that names of journeys and texts need.
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)

@@ -7,12 +7,14 @@ from cli.audit import audit
 from cli.authors import check, draw_journey
 from cli.bench import bench
 from cli.demo.command import demo
+from cli.explain import explain
 from cli.export import export
 from cli.keys import keys, migrate
 from cli.new import new
 from cli.payload_keys import WHERE, payload_keys
 from cli.replay.command import replay
 from cli.templates import templates
+from cli.torture.command import torture
 from cli.up import up
 
 app = typer.Typer(
@@ -28,6 +30,7 @@ app.command(rich_help_panel=HERE)(up)
 app.command(rich_help_panel=HERE)(demo)
 app.command(rich_help_panel=HERE)(replay)
 app.command(rich_help_panel=HERE)(bench)
+app.command(rich_help_panel=HERE)(torture)
 
 WRITING = "Writing journeys, without a server"
 app.command(rich_help_panel=WRITING)(new)
@@ -37,6 +40,7 @@ app.command("draw", rich_help_panel=WRITING)(draw_journey)
 RUNNING = "A running installation"
 app.command("list", rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.list_journeys)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.show)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(explain)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.start)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.pause)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.resume)

@@ -1,5 +1,6 @@
 """`journeys up`: the embedded stack, until Ctrl-C."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,17 +34,21 @@ def up(
     """Start everything on this machine and keep it running until Ctrl-C.
 
     PostgreSQL, Temporal with its web interface, a sandbox that plays the providers, the API and the
-    workers, all on 127.0.0.1. The next start goes on with the same data.
+    workers, all on 127.0.0.1. The next start goes on with the same data. What Temporal keeps is encrypted
+    if JOURNEYS_PAYLOAD_KEYS is set.
     """
     # Not at the top: production images have the `journeys` command without the embedded wheels.
     from cli.stack import EmbeddedStack, Ports, StackError
+    from dispatch.codec import VARIABLE as PAYLOAD_KEYS
 
     console = Console()
+    given = os.environ.get(PAYLOAD_KEYS)
     stack = EmbeddedStack(
         data_dir,
         workers=workers,
         speed=speed,
         ports=Ports(api=api_port, ui=ui_port, sandbox=sandbox_port),
+        environment={PAYLOAD_KEYS: given} if given else None,
     )
     try:
         signals.run(_stay(stack, console))
@@ -75,6 +80,7 @@ def _addresses(stack: "EmbeddedStack") -> dict[str, str]:
         "API documentation": f"{stack.api_url}/docs",
         "Journeys as pictures": f"{stack.api_url}/journeys (the operator key is the password)",
         "Temporal's web interface": stack.ui_url,
+        **({"… and its codec": stack.codec_url} if stack.codec_url else {}),
         "Phones and mailboxes": stack.sandbox_url,
         "Temporal (gRPC)": stack.temporal_address,
         "PostgreSQL": stack.database_url,

@@ -100,7 +100,8 @@ async def page(
         from audit a left join audit_answers r on r.audit_id = a.id
         where ($1::text is null or a.actor = $1)
           and ($2::text is null or a.action = $2)
-          and ($3::bigint is null or a.subject @> jsonb_build_object('customer', $3))
+          and ($3::bigint is null or a.subject @> jsonb_build_object('customer', $3)
+               or a.id in (select audit_id from audit_answers where detail @> jsonb_build_object('customer', $3)))
           and ($4::timestamptz is null or a.at >= $4)
           and ($5::timestamptz is null or a.at < $5)
           and ($6::bigint is null or a.id < $6)

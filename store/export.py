@@ -258,7 +258,8 @@ async def write(connection: Connection, customer: int) -> AsyncIterator[bytes]:
             yield b"," + orjson.dumps(name) + b":["
             between = b""
             async for row in connection.cursor(_query(section), *whose.arguments, prefetch=AT_ONCE):
-                yield between + orjson.dumps(dict(row))
+                # asyncpg's UUIDs are of a class of their own.
+                yield between + orjson.dumps(dict(row), default=str)
                 between = b","
             yield b"]"
     yield b"}\n"

@@ -96,3 +96,16 @@ def test_the_same_rules_have_the_same_version_however_they_are_written(file: Pat
 def test_a_zone_and_a_language_are_taken(file: Path) -> None:
     given = deployment(file, 'default_time_zone = "Europe/Berlin"\ndefault_locale = "zh-Hant-TW"')
     assert (given.default_time_zone, given.default_locale) == ("Europe/Berlin", "zh-Hant-TW")
+
+
+@pytest.mark.parametrize("url", ["http://journeys.example.com", "http://10.0.0.7:8000", "http://127.0.0.1.example.com"])
+def test_links_that_act_for_a_customer_go_over_https(file: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("JOURNEYS_PUBLIC_URL", url)
+    with pytest.raises(ConfigurationError, match=r"JOURNEYS_PUBLIC_URL: must be https.*RFC 8058"):
+        settings.load()
+
+
+@pytest.mark.parametrize("url", ["https://j.example.com", "http://127.0.0.1:8000", "http://localhost:8000"])
+def test_a_safe_address_is_taken(file: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("JOURNEYS_PUBLIC_URL", url)
+    assert settings.load().base == url

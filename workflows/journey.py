@@ -62,8 +62,8 @@ EDITION = 2
 waits are, and durations can be changed while it is under way.
 """
 
-SHORTEST = timedelta(milliseconds=1)
-"""Wall time of the timer of a wait that is over already."""
+SHORTEST = timedelta(seconds=1)
+"""Journey time a wait takes that is over before it begins."""
 
 P = typing_extensions.TypeVar("P", bound=Parameters, default=Parameters)
 E = TypeVar("E", bound=Event)
@@ -512,9 +512,9 @@ class Journey(Generic[P]):
     ) -> None:
         """Wait, visibly, until a journey time, a condition, or an operator's `skip_wait`."""
         self._raise_if_interrupted()
-        duration = self._start.clock.wall_duration(due - self.now)
+        left = due - self.now
         # When the contact policy's waits end is in the history, whatever the code says.
-        if met() or (duration <= timedelta(0) and (policy or self._start.edition < 2)):
+        if met() or (left <= timedelta(0) and (policy or self._start.edition < 2)):
             return
         wait = _Wait(what, due, policy)
         self._waits.append(wait)
@@ -522,7 +522,7 @@ class Journey(Generic[P]):
         try:
             await workflow.wait_condition(
                 lambda: wait.skipped or met(),
-                timeout=max(duration, SHORTEST),
+                timeout=self._start.clock.wall_duration(max(left, SHORTEST)),
                 timeout_summary=f"waits for {what}, until {due:%d %b %H:%M} UTC",
             )
         except TimeoutError:

@@ -73,6 +73,8 @@ def api(program: str, port: int, environment: Mapping[str, str], log: Path) -> S
             *("-m", "uvicorn", program, "--factory", "--host", HOST, "--port", str(port)),
             # Its access log would hold links that act for a customer.
             *("--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "5"),
+            # Holds a request's line and headers to 64 kB; uvicorn's faster parser takes any size from anybody.
+            *("--http", "h11", "--no-server-header"),
         ],
         readiness=f"http://{HOST}:{port}/readyz",
         environment=environment,

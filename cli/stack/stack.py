@@ -277,7 +277,7 @@ class EmbeddedStack:
             ui_port=ports.ui,
             database=self.data / "temporal" / "temporal.db" if self._durable else None,
             dynamic_config=self._dynamic_config,
-            codec_endpoint=f"{self.api_url}/codec" if self._encrypts else None,
+            codec_endpoint=self.codec_url,
             log=self.log(Part.TEMPORAL),
         )
         self.database_url = database.url()
@@ -319,9 +319,9 @@ class EmbeddedStack:
         }
 
     @property
-    def _encrypts(self) -> bool:
-        """Whether payloads are encrypted here, by a variable given to this stack or by the person's own shell."""
-        return PAYLOAD_KEYS in {**clean_environment(), **self._further_environment}
+    def codec_url(self) -> str | None:
+        """Where payloads are decoded, if they are encrypted here."""
+        return f"{self.api_url}/codec" if PAYLOAD_KEYS in self._further_environment else None
 
     def _sandbox_environment(self, known: secrets.Secrets) -> dict[str, str]:
         return {

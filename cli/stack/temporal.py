@@ -58,7 +58,7 @@ class Temporal(Child):
         super().__init__(
             "temporal",
             [
-                _program(),
+                program(),
                 *("--disable-config-file", "--disable-config-env", "server", "start-dev"),
                 *("--ip", HOST, "--port", str(port), "--ui-port", str(ui_port), "--ui-disable-news-fetch"),
                 *(["--ui-codec-endpoint", codec_endpoint] if codec_endpoint else []),
@@ -87,7 +87,8 @@ class Temporal(Child):
         return SEARCH_ATTRIBUTES.keys() <= known.custom_attributes.keys()
 
 
-def _program() -> str:
+def program() -> str:
+    """Return the path of the `temporal` command."""
     program = shutil.which("temporal", path=sysconfig.get_path("scripts"))
     if program is None:
         raise StackError("Temporal's wheel is not installed; `make setup` installs it.")

@@ -1,4 +1,8 @@
-"""A disk of PostgreSQL's own that can be full: writes fail with the kernel's own ENOSPC."""
+"""Disks in memory: PostgreSQL's, which can be full, and Temporal's, which is quick.
+
+A full disk fails writes with the kernel's own ENOSPC. The one server Temporal is here keeps its runs in one SQLite
+file; on a slow disk that would be most of what a storm measures. A kill finds the same file as on any disk.
+"""
 
 import contextlib
 import os
@@ -26,10 +30,12 @@ class SmallDisk:
 
     def fill(self) -> int:
         """Leave no free byte, as a quota that is used up; returns how many are used."""
-        stats = os.statvfs(self.mounted)
-        used = (stats.f_blocks - stats.f_bfree) * stats.f_frsize
-        self._resize(used)
-        return used
+        while True:
+            stats = os.statvfs(self.mounted)
+            used = (stats.f_blocks - stats.f_bfree) * stats.f_frsize
+            with contextlib.suppress(NotPossibleHere):  # more was written meanwhile than it would hold
+                self._resize(used)
+                return used
 
     def free(self) -> None:
         """Give it its whole size back."""
@@ -40,8 +46,8 @@ class SmallDisk:
 
 
 @contextlib.contextmanager
-def small_disk(data: Path, *, keep: bool) -> Iterator[SmallDisk]:
-    """Mount the disk where a stack of that data directory will look for its cluster; unmount it at the end.
+def postgres_disk(data: Path, *, keep: bool) -> Iterator[SmallDisk]:
+    """Mount a disk where a stack of that data directory will look for its cluster; unmount it at the end.
 
     Args:
         data: The stack's data directory; nothing runs there.
@@ -50,17 +56,13 @@ def small_disk(data: Path, *, keep: bool) -> Iterator[SmallDisk]:
     Raises:
         NotPossibleHere: This user may not mount, or this is no Linux.
     """
-    if sys.platform != "linux" or os.geteuid() != 0:
-        raise NotPossibleHere("a full disk needs Linux and root, to mount a file system of limited size")
+    _must_be_root()
     _unmount_abandoned()
     mounted = system_home() / f"disk-{os.getpid()}-{secrets.token_hex(4)}"
     mounted.mkdir()
     nobody = pwd.getpwnam("nobody")  # root's PostgreSQL runs as this user
     try:
-        _mount(
-            *("-t", "tmpfs", "-o", f"size={_SIZE},mode=0700,uid={nobody.pw_uid},gid={nobody.pw_gid}"),
-            *("journeys", str(mounted)),
-        )
+        _mount_memory(mounted, f"uid={nobody.pw_uid},gid={nobody.pw_gid}")
     except NotPossibleHere:
         mounted.rmdir()
         raise
@@ -71,21 +73,60 @@ def small_disk(data: Path, *, keep: bool) -> Iterator[SmallDisk]:
     finally:
         anchor.unlink(missing_ok=True)
         if keep:
-            subprocess.run(["cp", "-a", f"{mounted}/.", str(home_of(data))], check=True)
-        _unmount(mounted)
+            _copy(mounted, home_of(data))
+        unmount(mounted)
+        mounted.rmdir()
+
+
+@contextlib.contextmanager
+def temporal_disk(data: Path, *, keep: bool) -> Iterator[None]:
+    """Mount a disk for the file in which Temporal keeps its runs, as `postgres_disk` does for the cluster.
+
+    Raises:
+        NotPossibleHere: This user may not mount, or this is no Linux.
+    """
+    _must_be_root()
+    mounted = data / "temporal"
+    mounted.mkdir()
+    _mount_memory(mounted)
+    try:
+        yield
+    finally:
+        kept = data / "temporal.kept"
+        if keep:
+            kept.mkdir()
+            _copy(mounted, kept)
+        unmount(mounted)
+        mounted.rmdir()
+        if keep:
+            kept.rename(mounted)
+
+
+def unmount(directory: Path) -> None:
+    """Unmount what is mounted on a directory, if anything is."""
+    if directory.is_mount():
+        subprocess.run(["umount", str(directory)], check=True)
+
+
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True)
+
+
+def _must_be_root() -> None:
+    if sys.platform != "linux" or os.geteuid() != 0:
+        raise NotPossibleHere("a full disk needs Linux and root, to mount a file system of limited size")
 
 
 def _unmount_abandoned() -> None:
     """Unmount what a killed run has left."""
     for mounted in system_home().glob("disk-*"):
         if not psutil.pid_exists(int(mounted.name.split("-")[1])):
-            _unmount(mounted)
+            unmount(mounted)
+            mounted.rmdir()
 
 
-def _unmount(mounted: Path) -> None:
-    if mounted.is_mount():
-        subprocess.run(["umount", str(mounted)], check=True)
-    mounted.rmdir()
+def _mount_memory(directory: Path, *options: str) -> None:
+    _mount("-t", "tmpfs", "-o", ",".join((f"size={_SIZE}", "mode=0700", *options)), "journeys", str(directory))
 
 
 def _mount(*arguments: str) -> None:

@@ -10,6 +10,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from cli.torture.stage import Stage
+from domain.clock import Clock
 from store import installation
 
 BACKEND = "backend"
@@ -62,6 +63,8 @@ class Message:
         at: Journey time of the decision to send.
         claimed_at: Wall time by the database's clock.
         resolution: How an uncertain send was settled.
+        sent_again: Whether it is recorded that somebody decided to send it once more.
+        asked_by_replacing: Whether it was handed over again to ask about it, as a push is.
     """
 
     id: str
@@ -76,6 +79,8 @@ class Message:
     claimed_at: datetime | None
     resolved: bool
     resolution: str | None
+    sent_again: bool
+    asked_by_replacing: bool
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Effect:
         id: Number in the ledger.
         message: Our id of the message.
         asked_at: When the call arrived at the provider (wall).
-        at: When it took effect.
+        replaced_at: When further calls arrived that took the effect's own place, as a push with the same key does.
     """
 
     id: int
@@ -94,7 +99,7 @@ class Effect:
     channel: str
     address: str
     asked_at: datetime
-    at: datetime
+    replaced_at: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,12 +109,14 @@ class Run:
     Attributes:
         status: Temporal's word, such as ``running``.
         troubles: What keeps it from going on, in words; empty if nothing does.
+        looked_at: Wall time.
         waits_until: Journey time at which the first of its waits ends; None if it waits for nothing.
         paused: An operator has paused it.
     """
 
     workflow_id: str
     status: str
+    looked_at: datetime
     troubles: tuple[str, ...] = ()
     waits_until: datetime | None = None
     paused: bool = False
@@ -152,7 +159,9 @@ class Evidence:
         merged: Customers who turned out to be several.
         clock_was_wrong_by: The most the database's clock was ever wrong, seconds.
         answers: How often the API answered what.
-        now: Journey time at which the runs were looked at.
+        clock: Of the installation.
+        read_at: When (wall) the database was read; customers' journeys may still go on then.
+        seen_before: Number of the last effect the ledger had before the database was read.
     """
 
     accepted: Mapping[str, datetime | None]
@@ -165,7 +174,9 @@ class Evidence:
     blocks: Sequence[Block]
     zones: Mapping[int, str]
     merged: frozenset[int]
-    now: datetime
+    clock: Clock
+    read_at: datetime
+    seen_before: int
     clock_was_wrong_by: float
     answers: Mapping[str, int]
     refused: Sequence[str]
@@ -179,9 +190,11 @@ async def gather(
     refused: Sequence[str],
     unfinished: str | None,
 ) -> Evidence:
-    """Gather everything, once nothing moves any more."""
+    """Gather everything: the ledger before and after the database, which is read at one moment."""
     runs = await _runs(stage.temporal)
-    async with stage.database.acquire() as db:
+    before = await _effects(stage)
+    async with stage.database.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
+        read_at = datetime.now(UTC)
         clock = await installation.clock(db)
         events = await db.fetch(
             """
@@ -200,7 +213,9 @@ async def gather(
         messages = await db.fetch(
             """
             select id::text, customer_id, enrolment_id, channel, message_class = 'marketing', recipient, status,
-                   sequence, journey_at, sending_at, resolved_at is not null, resolution
+                   sequence, journey_at, sending_at, resolved_at is not null, resolution,
+                   sent_again_at is not null and evidence @> '[{"fact": "sent_again"}]',
+                   coalesce(evidence @> '[{"fact": "asked_by_replacing"}]', false)
             from messages order by created_at
             """
         )
@@ -219,7 +234,9 @@ async def gather(
         blocks=[Block(*row.values()) for row in blocks],
         zones={row["id"]: row["time_zone"] for row in zones},
         merged=frozenset(row["merged_into"] for row in merged),
-        now=clock.journey_time(datetime.now(UTC)),
+        clock=clock,
+        read_at=read_at,
+        seen_before=before[-1].id if before else 0,
         clock_was_wrong_by=stage.clocks.worst.get("postgres", 0.0) if stage.clocks else 0.0,
         answers=answers,
         refused=refused,
@@ -239,7 +256,9 @@ async def _effects(stage: Stage) -> list[Effect]:
                 each["channel"],
                 each["address"],
                 datetime.fromisoformat(each["asked_at"]),
-                datetime.fromisoformat(each["at"]),
+                tuple(
+                    datetime.fromtimestamp(again["asked_at"], UTC) for again in each["details"].get("replacements", ())
+                ),
             )
             for each in page["entries"]
         ]
@@ -261,9 +280,10 @@ async def _runs(temporal: Client) -> list[Run]:
 
 async def _run(temporal: Client, workflow_id: str) -> Run:
     handle = temporal.get_workflow_handle(workflow_id)
+    looked_at = datetime.now(UTC)
     described = await handle.describe()
     if described.status is not WorkflowExecutionStatus.RUNNING:
-        return Run(workflow_id, described.status.name.lower() if described.status else "unknown")
+        return Run(workflow_id, described.status.name.lower() if described.status else "unknown", looked_at)
     troubles = []
     raw = described.raw_description
     if raw.HasField("pending_workflow_task") and raw.pending_workflow_task.attempt > 1:
@@ -275,6 +295,6 @@ async def _run(temporal: Client, workflow_id: str) -> Run:
     try:
         standing: dict[str, Any] = await handle.query("standing", rpc_timeout=None)
     except RPCError as error:
-        return Run(workflow_id, "running", (*troubles, f"it does not answer: {error.status.name}"))
+        return Run(workflow_id, "running", looked_at, (*troubles, f"it does not answer: {error.status.name}"))
     waits = [datetime.fromisoformat(each["until"]) for each in standing["waiting"]]
-    return Run(workflow_id, "running", tuple(troubles), min(waits, default=None), bool(standing["paused"]))
+    return Run(workflow_id, "running", looked_at, tuple(troubles), min(waits, default=None), bool(standing["paused"]))

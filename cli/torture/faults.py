@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import psutil
 from temporalio.api.common.v1 import WorkflowExecution
@@ -22,13 +21,14 @@ from temporalio.service import RPCError
 
 from cli.torture.backend import OwnBackend
 from cli.torture.stage import Stage
+from store.database import AWAY
 
 PROVIDERS = ("twilio", "sendgrid", "fcm", "call_centre")
 
-BATCH = 80
+BATCH = 40
 """Events of the customer over whom a dispatcher is killed."""
 
-_NOT_THERE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, RPCError, httpx.HTTPError, psutil.Error)
+_NOT_THERE = (*AWAY, RPCError, httpx.HTTPError, psutil.Error)
 """How it shows that what a fault needs is away, because of another one."""
 
 
@@ -166,7 +166,7 @@ async def _batch(field: Field) -> int:
 
 
 async def _dispatching(field: Field, customer: int) -> str:
-    """Return which worker dispatches a customer's events, in the middle of that."""
+    """Return which worker dispatches a customer's events, once the run has heard the first of them."""
     deadline = asyncio.get_running_loop().time() + 10
     while asyncio.get_running_loop().time() < deadline:
         port = await field.stage.database.fetchval(
@@ -176,8 +176,7 @@ async def _dispatching(field: Field, customer: int) -> str:
             """,
             customer,
         )
-        if port is not None:
-            await asyncio.sleep(field.dice.uniform(0.05, 0.4))
+        if port is not None and await _signals(field, customer):
             for part in field.stage.workers:
                 if (pid := field.stage.stack.pids.get(part)) and port in _ports_of(pid):
                     return part
@@ -215,10 +214,16 @@ async def pause_long(field: Field) -> str:
 # The providers.
 
 
-def provider(kind: str, seconds: tuple[float, float] = (0, 0), retry_after: tuple[int, int] = (1, 1)) -> Strike:
+def provider(
+    kind: str,
+    seconds: tuple[float, float] = (0, 0),
+    retry_after: tuple[int, int] = (1, 1),
+    operation: str = "send",
+) -> Strike:
     """Return a fault that strikes the next calls of every provider in the sandbox's way `kind`.
 
     Args:
+        operation: ``send``, or ``lookup``: the questions of whoever settles uncertain sends.
         seconds: For how long answers are held, from and to.
         retry_after: Seconds a refused client is told to wait, from and to.
     """
@@ -227,13 +232,15 @@ def provider(kind: str, seconds: tuple[float, float] = (0, 0), retry_after: tupl
         calls = field.dice.randint(2, 6)
         fault = {
             "kind": kind,
+            "operation": operation,
             "times": calls,
             "seconds": field.dice.uniform(*seconds),
             "retry_after": field.dice.randint(*retry_after),
         }
-        for name in PROVIDERS:
-            await field.stage.tell_sandbox("PUT", "faults", {"provider": name, **fault})
-        return f"the next {calls} calls of each provider"
+        async with field.stage.alone_with("sandbox"):
+            for name in PROVIDERS:
+                await field.stage.tell_sandbox("PUT", "faults", {"provider": name, **fault})
+        return f"the next {calls} {'calls' if operation == 'send' else 'questions'} of each provider"
 
     return strike
 
@@ -307,7 +314,7 @@ async def _is_full(field: Field) -> bool:
         await field.stage.database.execute(
             "create temp table more on commit drop as select repeat('x', 1000) from generate_series(1, 50000)"
         )
-    except (asyncpg.DiskFullError, asyncpg.InterfaceError, OSError, asyncpg.CannotConnectNowError):
+    except AWAY:
         return True
     return False
 
@@ -403,6 +410,7 @@ FAULTS: Mapping[str, Strike] = {
     "503 without effect": provider("status_503"),
     "500 with effect": provider("status_500_after_accept"),
     "503 with effect": provider("status_503_after_accept"),
+    "questions unanswered": provider("status_503", operation="lookup"),
     "callbacks doubled": callbacks("duplicate"),
     "callbacks delayed": callbacks("delay_seconds"),
     "callbacks shuffled": callbacks("shuffle"),

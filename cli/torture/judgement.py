@@ -16,17 +16,17 @@ LEAVES_WITHIN = timedelta(seconds=2)
 A_CALL = timedelta(seconds=10)
 """Wall time a provider call may take; its request may arrive at any moment of it."""
 
-SILENT_RUN = timedelta(hours=1)
-"""Journey time by which a wait may have ended without the run having got on yet."""
+SLOW_RUN = timedelta(seconds=5)
+"""Wall time by which a wait may have ended without the run having got on yet."""
+
+ON_ITS_WAY = LEAVES_WITHIN + A_CALL + timedelta(seconds=3)
+"""Wall time for which a message may be `sending`."""
 
 GONE = frozenset({"accepted", "sent", "delivered", "read", "clicked", "replied"})
 """What our books say of a message that a provider took."""
 
 NEVER_LEFT = frozenset({"waiting", "skipped"})
 """What our books say of a message for which no call is claimed."""
-
-OPEN = frozenset({"sending", "queued"})
-"""What no message may be when nothing moves any more."""
 
 EXPECTED_ANSWERS = frozenset({"200", "429", "503", "no answer"})
 """What a backend may hear in a storm."""
@@ -84,6 +84,7 @@ def judge(evidence: Evidence, policy: Policy) -> list[Violation]:
         _no_run_stuck,
         _runs_and_stays_match,
         _nothing_unresolved,
+        _decided_when_it_left,
         _quiet_hours_kept,
         _caps_kept,
         _blocks_kept,
@@ -130,6 +131,8 @@ def _nothing_twice(books: Books) -> Iterator[Violation]:
     for message_id, effects in books.effects.items():
         message = books.messages.get(message_id)
         if message is None:
+            if effects[0].id > books.evidence.seen_before:
+                continue  # Claimed since the database was read.
             yield Violation("doubled", f"message {message_id}", "a provider was called for what nobody decided about")
         elif len(effects) > (allowed := 2 if _sent_again(message) else 1):
             moments = ", ".join(f"{effect.asked_at:%H:%M:%S.%f}" for effect in effects)
@@ -139,7 +142,7 @@ def _nothing_twice(books: Books) -> Iterator[Violation]:
 
 
 def _sent_again(message: Message) -> bool:
-    return not message.marketing and message.resolution == "sent_again"
+    return not message.marketing and message.sent_again
 
 
 def _books_tell_the_truth(books: Books) -> Iterator[Violation]:
@@ -167,10 +170,10 @@ def _nothing_after_the_goal(books: Books) -> Iterator[Violation]:
             )
         decision = names.get(stay.decided_by)
         told = books.evidence.accepted.get(decision.call) if decision and decision.call else None
-        for effect in books.effects.get(message.id, ()) if told else ():
+        for asked_at in _calls(books.effects.get(message.id, ())) if told else ():
             assert told is not None
-            if effect.asked_at > told + LEAVES_WITHIN + A_CALL:
-                late = (effect.asked_at - told).total_seconds()
+            if asked_at > told + LEAVES_WITHIN + A_CALL:
+                late = (asked_at - told).total_seconds()
                 yield Violation(
                     "after the goal", _named(message), f"its provider was called {late:.1f} s after the goal's 200"
                 )
@@ -188,9 +191,13 @@ def begun_after_the_goal(evidence: Evidence) -> list[float]:
     late = []
     for effect in evidence.effects:
         goal = told.get(stays.get(effect.message or "", 0))
-        if goal is not None and effect.asked_at > goal:
-            late.append((effect.asked_at - goal).total_seconds())
+        late += [(at - goal).total_seconds() for at in _calls([effect]) if goal is not None and at > goal]
     return late
+
+
+def _calls(effects: Sequence[Effect]) -> list[datetime]:
+    """Return when the calls arrived that had these effects."""
+    return [at for effect in effects for at in (effect.asked_at, *effect.replaced_at)]
 
 
 # No run stuck.
@@ -210,7 +217,7 @@ def _no_run_stuck(books: Books) -> Iterator[Violation]:
             continue
         elif run.waits_until is None:
             yield Violation("stuck", run.workflow_id, "waits for nothing and does not end")
-        elif run.waits_until < books.evidence.now - SILENT_RUN:
+        elif books.evidence.clock.wall_time(run.waits_until) < run.looked_at - SLOW_RUN:
             yield Violation("stuck", run.workflow_id, f"should have gone on at {run.waits_until:%d %b %H:%M}")
 
 
@@ -233,13 +240,25 @@ def _runs_and_stays_match(books: Books) -> Iterator[Violation]:
 def _nothing_unresolved(books: Books) -> Iterator[Violation]:
     for message in books.evidence.messages:
         over = books.stays[message.stay].over
-        if message.status in OPEN or (message.status == "unknown" and not message.resolved):
+        left = message.claimed_at is None or message.claimed_at < books.evidence.read_at - ON_ITS_WAY
+        if (message.status == "sending" and left) or (message.status == "unknown" and not message.resolved):
             yield Violation("unresolved", _named(message), f"is still {message.status}")
         elif message.status == "waiting" and over:
             yield Violation("unresolved", _named(message), "waits although its stay has ended")
 
 
 # The contact policy, recomputed from what really left.
+
+
+def _decided_when_it_left(books: Books) -> Iterator[Violation]:
+    """The time the policy decided by is the time of the call, whatever the worker was doing meanwhile."""
+    for message, effect in _that_left(books):
+        # Whoever settles an uncertain send asks the policy anew, and leaves the first time as it is.
+        once = not message.sent_again and not message.asked_by_replacing
+        decided = books.evidence.clock.wall_time(message.at)
+        if once and effect.asked_at > decided + 2 * LEAVES_WITHIN + A_CALL:
+            late = (effect.asked_at - decided).total_seconds()
+            yield Violation("policy", _named(message), f"left {late:.1f} s after the time it was decided by")
 
 
 def _quiet_hours_kept(books: Books) -> Iterator[Violation]:

@@ -1,6 +1,7 @@
 """How customers live through the storm: they begin things, come back, reach goals, answer what they get."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,17 +28,27 @@ _GESTURES: Mapping[str, Sequence[str | None]] = {
 """What people do with a message, each as likely as the others."""
 
 
+class StormIsOver(Exception):
+    """Nobody does anything new."""
+
+
 class Life:
     """One customer's part; all times are wall seconds, of which each is an hour of journey time."""
 
-    def __init__(self, person: Person, backend: Backend, dice: random.Random) -> None:
+    def __init__(self, person: Person, backend: Backend, dice: random.Random, over: asyncio.Event) -> None:
         self._person = person
         self._backend = backend
         self._dice = dice
+        self._over = over
         self._calls = 0
 
     async def live(self) -> None:
-        """Be introduced, and then do one to three things, one after the other or at once."""
+        """Do what this customer does, until the storm is over; what is being told then is told to its end."""
+        with contextlib.suppress(StormIsOver):
+            await self._live()
+
+    async def _live(self) -> None:
+        """Be introduced, and then do one to three things at once."""
         anonymous = self._dice.random() < 0.15
         if anonymous:
             # Begins before anybody knows who it is.
@@ -51,12 +62,14 @@ class Life:
         async with asyncio.TaskGroup() as group:
             for number, story in enumerate(stories, start=1):
                 group.create_task(self._begin(story, f"{number}"))
-        if self._dice.random() < 0.1:
-            await self._tell("track", event="silence_wanted", properties={})
+            if self._dice.random() < 0.1:
+                group.create_task(self._begin(self._wants_silence, ""))
 
     async def _begin(self, story: Callable[[str], Awaitable[None]], key: str) -> None:
-        await self._passes(0, 3)
-        await story(key)
+        # Each for itself: one that ends must not cut off what another is telling.
+        with contextlib.suppress(StormIsOver):
+            await self._passes(0, 3)
+            await story(key)
 
     async def _applies(self, key: str) -> None:
         """Open a form, fill it in in goes, and perhaps submit it; the bank may refuse."""
@@ -105,6 +118,10 @@ class Life:
             await self._passes(0, 25)
             await self._does("series_ended", key)
 
+    async def _wants_silence(self, _: str) -> None:
+        await self._passes(0, 12)
+        await self._tell("track", event="silence_wanted", properties={})
+
     async def _does(self, event: str, key: str, **properties: Any) -> None:
         await self._tell("track", event=event, properties={**self._application(key), **properties})
 
@@ -129,7 +146,10 @@ class Life:
         await self._backend.tell(call)
 
     async def _passes(self, fewest: float, most: float) -> None:
-        await asyncio.sleep(self._dice.uniform(fewest, most))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), self._dice.uniform(fewest, most))
+        if self._over.is_set():
+            raise StormIsOver
 
 
 @dataclass

@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from cli.stack import EmbeddedStack, PartDied, Programs, StackError, postgres
 from cli.torture.clocks import Clocks, open_clocks
-from cli.torture.disk import SmallDisk, small_disk
+from cli.torture.disk import SmallDisk, postgres_disk, temporal_disk, unmount
 from cli.torture.errors import NotPossibleHere
 from dispatch.codec import data_converter
 
@@ -99,12 +99,13 @@ class Stage:
 
 
 @contextlib.asynccontextmanager
-async def open_stage(data: Path, *, keep: bool) -> AsyncIterator[Stage]:
+async def open_stage(data: Path, *, keep: bool, hasty: bool) -> AsyncIterator[Stage]:
     """Run the stack with empty data; whatever was in the directory goes.
 
     Args:
         data: Directory for data, logs and figures.
         keep: Leave the data at the end, to look into; the logs stay anyway.
+        hasty: Settle uncertain sends sooner than real providers would allow.
 
     Raises:
         StackError: It cannot start.
@@ -113,8 +114,11 @@ async def open_stage(data: Path, *, keep: bool) -> AsyncIterator[Stage]:
     not_possible: dict[str, str] = {}
     async with contextlib.AsyncExitStack() as resources:
         disk = clocks = None
+        if not keep:
+            resources.callback(_clear, data, but=("logs", "torture.json"))
         try:
-            disk = resources.enter_context(small_disk(data, keep=keep))
+            disk = resources.enter_context(postgres_disk(data, keep=keep))
+            resources.enter_context(temporal_disk(data, keep=keep))
         except NotPossibleHere as reason:
             not_possible["disk"] = str(reason)
         skewable = ("postgres", "api", *(f"worker-{number}" for number in range(1, WORKERS + 1)))
@@ -122,22 +126,20 @@ async def open_stage(data: Path, *, keep: bool) -> AsyncIterator[Stage]:
             clocks = await resources.enter_async_context(open_clocks(*skewable))
         except NotPossibleHere as reason:
             not_possible["clocks"] = str(reason)
-        if not keep:
-            resources.callback(_clear, data, but=("logs", "torture.json"))
         stack = await resources.enter_async_context(
             EmbeddedStack(
                 data,
                 workers=WORKERS,
                 durable=True,
                 speed=SPEED,
-                environment={"JOURNEYS_CONFIG": str(CONFIGURATION)},
+                environment={"JOURNEYS_CONFIG": str(CONFIGURATION), **({"TORTURE_HASTY": "1"} if hasty else {})},
                 part_environment=clocks.environment if clocks else None,
                 programs=Programs(api="cli.torture.processes:create_app", worker=("-m", "cli.torture.processes")),
             )
         )
         yield Stage(
             stack,
-            await Client.connect(stack.temporal_address, data_converter=data_converter(), lazy=True),
+            await Client.connect(stack.temporal_address, data_converter=data_converter()),
             await resources.enter_async_context(
                 httpx.AsyncClient(base_url=stack.sandbox_url, trust_env=False, timeout=20)
             ),
@@ -159,6 +161,7 @@ def _clear(data: Path, but: tuple[str, ...] = ()) -> None:
         data.mkdir(parents=True)
         return
     postgres.forget(data)
+    unmount(data / "temporal")  # a killed run may have left it
     for path in data.iterdir():
         if path.name in but:
             continue

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import asyncpg
 import httpx
 
 from cli.torture.backend import Accepted, LibraryBackend, OwnBackend
@@ -18,12 +17,19 @@ from cli.torture.faults import FAULTS, NEEDS, Field, Missed, strike
 from cli.torture.lives import Life, Phones
 from cli.torture.people import Person, person
 from cli.torture.stage import Stage
+from store.database import AWAY
 
 LONGEST_GAP = 6.0
 """Wall seconds between two faults, on average, at the most."""
 
 ALL_WITHIN = 0.7
 """Share of the storm in which every fault has begun at least once."""
+
+LONGER_AT_MOST = 30.0
+"""Wall seconds by which the storm goes on for faults that have found nothing to strike yet."""
+
+TOLD_WITHIN = 120.0
+"""Wall seconds after the storm in which backends must have been able to tell everything."""
 
 BY_LIBRARY = 4
 """Every such customer's backend uses Segment's own library."""
@@ -38,6 +44,11 @@ _ON_ITS_WAY = {
     "stays decided but not over": "enrolments where outcome is not null and ended_at is null",
 }
 """What moves by itself after a storm, and where it is counted."""
+
+LASTS = {"long pause of a worker": 35.0, "callbacks doubled": 15.0, "callbacks delayed": 15.0}
+"""Wall seconds of the faults that last longest: after their first time they strike only where the storm has room."""
+
+_TELL_EVERY = 10.0
 
 Tell = Callable[[str], None]
 """Says a line to whoever watches."""
@@ -99,15 +110,16 @@ def schedule(seed: int, seconds: float, faults: Collection[str]) -> list[tuple[f
     dice = random.Random(f"schedule {seed}")
     gap = min(LONGEST_GAP, seconds * ALL_WITHIN / max(len(faults), 1))
     drawn: list[tuple[float, str]] = []
-    order = [name for name in FAULTS if name in faults]
+    first = order = [name for name in FAULTS if name in faults]
     at = 1.0
     while order:
         for name in order:
             if at >= seconds:
                 return drawn
-            drawn.append((at, name))
+            if order is first or at + LASTS.get(name, 0.0) <= seconds:
+                drawn.append((at, name))
             at += gap * dice.uniform(0.5, 1.5)
-        dice.shuffle(order)
+        order = dice.sample(first, k=len(first))
     return drawn
 
 
@@ -136,18 +148,21 @@ async def rage(
     ground = Field(stage, dice, own)
     possible = [name for name in faults if NEEDS.get(name) not in stage.not_possible]
     async with _meanwhile(phones.answer(), stage.watch()):
-        lives = asyncio.create_task(_live(storm, phones, own, library, customers_per_second))
-        await _strike(storm, ground, schedule(seed, seconds, possible), tell)
-        tell("the storm is over; what was begun is told to its end")
-        await _calm(ground)
-        try:
-            async with asyncio.timeout(120):
-                await lives
-                await library.finish()
-                await own.finish()
-        except TimeoutError:
-            storm.unfinished = f"{own.waiting} events were not accepted two minutes after the storm"
-            lives.cancel()
+        over = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            lives = group.create_task(_live(storm, phones, own, library, customers_per_second, over))
+            await _strike(storm, ground, schedule(seed, seconds, possible), tell)
+            tell("the storm is over; what is being told is told to its end")
+            over.set()
+            await _calm(ground)
+            try:
+                async with asyncio.timeout(TOLD_WITHIN):
+                    await asyncio.shield(lives)
+                    await library.finish()
+                    await own.finish()
+            except TimeoutError:
+                storm.unfinished = f"{own.waiting} calls were not accepted {TOLD_WITHIN:.0f} s after the storm"
+                lives.cancel()
         storm.resets, storm.terminated, storm.counted = ground.resets, ground.terminated, ground.counted
         storm.counted["calls given up by Segment's library, told again"] = library.given_up
         await _quiet(stage, quiet_within, tell)
@@ -167,17 +182,21 @@ async def _meanwhile(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[No
 
 
 async def _live(
-    storm: Storm, phones: Phones, own: OwnBackend, library: LibraryBackend, customers_per_second: float
+    storm: Storm,
+    phones: Phones,
+    own: OwnBackend,
+    library: LibraryBackend,
+    customers_per_second: float,
+    over: asyncio.Event,
 ) -> None:
     """Let a customer begin every now and then, until the storm is over, and wait for the last to end."""
     dice = random.Random(f"people {storm.seed}")
-    ends = time.monotonic() + storm.seconds
     async with asyncio.TaskGroup() as living:
-        while time.monotonic() < ends:
+        while not over.is_set():
             storm.customers += 1
             who = person(storm.customers, dice)
             backend = library if who.number % BY_LIBRARY == 0 else own
-            life = Life(who, backend, random.Random(f"life {storm.seed} {who.number}"))
+            life = Life(who, backend, random.Random(f"life {storm.seed} {who.number}"), over)
             living.create_task(_be_born(phones, who, life))
             await asyncio.sleep(dice.uniform(0.5, 1.5) / customers_per_second)
 
@@ -197,14 +216,15 @@ async def _strike(storm: Storm, ground: Field, plan: Sequence[tuple[float, str]]
 
 
 async def _strike_once(storm: Storm, ground: Field, began: float, name: str, tell: Tell) -> None:
-    """Strike, and try again while the storm lasts if there was nothing to strike."""
+    """Strike; if there was nothing to strike, try again while the storm lasts, or until it has struck once."""
     while True:
         at = time.monotonic() - began
         try:
             what = await strike(name, ground)
         except Missed as missed:
             storm.missed[f"{name}: {missed}"] += 1
-            if time.monotonic() - began > storm.seconds:
+            patience = storm.seconds if storm.by_fault[name] else storm.seconds + LONGER_AT_MOST
+            if time.monotonic() - began > patience:
                 return
             await asyncio.sleep(1)
             continue
@@ -222,17 +242,21 @@ async def _calm(ground: Field) -> None:
     await stage.tell_sandbox("PUT", "callbacks", {})
 
 
-async def _quiet(stage: Stage, within: float, tell: Tell) -> dict[str, int]:
-    """Wait until nothing is on its way any more; returns what still was when patience ended."""
-    deadline = time.monotonic() + within
+async def _quiet(stage: Stage, within: float, tell: Tell) -> None:
+    """Wait until nothing is on its way any more; what still is when patience ends is for the judge."""
+    began = told = time.monotonic()
     while True:
         moving = await _moving(stage)
         if not moving:
             tell("everything is quiet")
-            return {}
-        if time.monotonic() > deadline:
+            return
+        now = time.monotonic()
+        if now > began + within:
             tell(f"not quiet after {within:.0f} s: {moving}")
-            return moving
+            return
+        if now > told + _TELL_EVERY:
+            tell(f"still on its way: {', '.join(f'{number} {what}' for what, number in moving.items())}")
+            told = now
         await asyncio.sleep(1)
 
 
@@ -243,6 +267,6 @@ async def _moving(stage: Stage) -> dict[str, int]:
         counted["callbacks"] = (await stage.ask_sandbox("callbacks"))["waiting"]
         for what, count in _ON_ITS_WAY.items():
             counted[what] = await stage.database.fetchval(f"select count(*) from {count}")
-    except (httpx.HTTPError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (httpx.HTTPError, *AWAY) as error:
         counted[f"not even asked: {type(error).__name__}"] = 1
     return {what: number for what, number in counted.items() if number}

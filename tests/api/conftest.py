@@ -18,7 +18,7 @@ from cli.stack import EmbeddedStack
 from store import keys
 from store.keys import GivenKey, Scope
 from store.migrate import migrate
-from tests.api.scene import INBOX, OPERATOR, PUBLIC, READER, WRITER, Providers, Scene
+from tests.api.scene import DECODER, INBOX, OPERATOR, PUBLIC, READER, WRITER, Providers, Scene
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +55,7 @@ async def application(stack: EmbeddedStack, providers: Providers, database: str)
             "SENDGRID_WEBHOOK_PUBLIC_KEY": base64.b64encode(public_key).decode(),
             "CALL_CENTRE_SECRET": providers.call_centre_secret,
             "APP_WEBHOOK_SECRET": providers.app_secret,
+            "JOURNEYS_PAYLOAD_KEYS": f"a:{base64.b64encode(secrets.token_bytes(32)).decode()}",
         }.items():
             patch.setenv(name, value)
         app = create_app()
@@ -81,7 +82,13 @@ def client_of(app: FastAPI) -> httpx.AsyncClient:
 
 
 def _given_keys() -> list[GivenKey]:
-    tokens = {WRITER: Scope.INGEST, OPERATOR: Scope.OPERATE, READER: Scope.READ, INBOX: Scope.INBOX}
+    tokens = {
+        WRITER: Scope.INGEST,
+        OPERATOR: Scope.OPERATE,
+        READER: Scope.READ,
+        INBOX: Scope.INBOX,
+        DECODER: Scope.DECODE,
+    }
     return [GivenKey(name=scope, scopes=[scope], token=SecretStr(token)) for token, scope in tokens.items()]
 
 

@@ -1,6 +1,7 @@
 """Requests made up from the OpenAPI document, given what makes them reach the inside: keys, signatures, known ids."""
 
 import base64
+import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import requests
 from standardwebhooks import Webhook
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from tests.api.scene import OPERATOR, WRITER, Providers
+from tests.api.scene import DECODER, OPERATOR, WRITER, Providers
 
 WITH_WRITE_KEY = {f"/v1/{call}" for call in ("identify", "track", "page", "screen", "group", "alias", "batch")}
 
@@ -40,6 +41,8 @@ class Credentials(requests.auth.AuthBase):
     providers: Providers
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if request.headers.get("Content-Encoding") == "gzip" and crc32(_bytes(request.body)) % 10:
+            request.prepare_body(gzip.compress(_bytes(request.body)), None)
         path = request.path_url
         bare = path.partition("?")[0]
         if bare.startswith("/webhooks/"):
@@ -48,7 +51,8 @@ class Credentials(requests.auth.AuthBase):
             basic = base64.b64encode(f"{WRITER}:".encode()).decode()
             request.headers["Authorization"] = f"Basic {basic}"
         else:
-            request.headers["Authorization"] = f"Bearer {OPERATOR}"
+            token = DECODER if bare.startswith("/codec/") else OPERATOR
+            request.headers["Authorization"] = f"Bearer {token}"
         return request
 
     def _signature(self, bare: str, path: str, body: bytes) -> dict[str, str]:
@@ -67,24 +71,28 @@ class Credentials(requests.auth.AuthBase):
         }
 
 
+Values = dict[str, Sequence[Any]]
+"""What there is, by the name of the parameter or field that names it."""
+
+
 @dataclass(frozen=True)
 class Known:
-    """What there is, by the name of the parameter or field that names it.
+    """What there is.
 
     Attributes:
-        to_erase: Whom nothing else is asked about.
+        anywhere: For every operation.
+        here: For single operations, before what is for every one.
     """
 
-    values: dict[str, Sequence[Any]]
-    to_erase: Sequence[str]
+    anywhere: Values
+    here: dict[str, Values]
 
-    def instead(self, given: Any, *, erasing: bool = False) -> Any:
+    def instead(self, operation: str, given: Any) -> Any:
         """Put known values in the place of two made up ones out of three."""
-        values = {"user_id": self.to_erase} if erasing else self.values
-        return _instead(values, given)
+        return _instead({**self.anywhere, **self.here.get(operation, {})}, given)
 
 
-def _instead(values: dict[str, Sequence[Any]], given: Any) -> Any:
+def _instead(values: Values, given: Any) -> Any:
     if isinstance(given, list):
         return [_instead(values, each) for each in given]
     if not isinstance(given, dict):

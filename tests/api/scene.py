@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -26,6 +26,7 @@ PUBLIC = "https://journeys.example.com"
 WRITER = "write-key-write-key-write-key"
 OPERATOR = "operator-key-operator-key"
 READER = "reader-key-reader-key-reader"
+DECODER = "decode-key-decode-key-decode"
 INBOX = "inbox-key-inbox-key-inbox-key"
 
 CONTENTS: dict[Channel, dict[str, Any]] = {
@@ -135,7 +136,9 @@ class Scene:
         links: Sequence[str] = (),
         locale: str = "en",
         status: Status = Status.ACCEPTED,
+        provider: str = "test",
         provider_id: str | None = None,
+        content: Mapping[str, Any] | None = None,
     ) -> UUID:
         """A message has left for somebody, or is on its way."""
         recipient = {
@@ -161,9 +164,9 @@ class Scene:
                 recipient=recipient,
                 locale=locale,
                 version="1",
-                content=CONTENTS[channel],
+                content=dict(content or CONTENTS[channel]),
                 links=links,
-                provider="test",
+                provider=provider,
             )
             if channel is not Channel.INBOX:
                 await messages.settle(connection, proposal.message, attempt, status, provider_id=provider_id)

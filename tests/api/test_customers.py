@@ -1,11 +1,11 @@
-"""Customers over HTTP: the profile, the timeline, the test customer's speed."""
+"""Customers over HTTP: the profile, the test customer's speed."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
 
-from domain.messages import Channel, Status
+from domain.messages import Channel
 from store import customers
 from tests.api.scene import INBOX, READER, WRITER, Scene
 
@@ -39,56 +39,6 @@ async def test_whoever_has_no_user_id_is_found_by_the_anonymous_one(scene: Scene
     found = (await scene.get(f"/v1/customers/{anonymous}")).json()
     assert found["identities"] == [{"kind": "anonymous", "value": anonymous}]
     assert found["email"] is None
-
-
-async def test_the_timeline_tells_what_happened_and_why_the_newest_first(scene: Scene) -> None:
-    person = await scene.person()
-    message = await scene.sent(person, Channel.SMS, awaits=[Status.FAILED])
-    await scene.twilio_says(message, "failed", ErrorCode="30005")
-    await scene.tells("track", person.user_id, event="credit_application_submitted")
-    timeline = (await scene.get(f"/v1/customers/{person.user_id}/timeline")).json()
-    assert timeline["next"] is None
-    entries = timeline["entries"]
-    assert [each.get("name", each["kind"]) for each in entries] == [
-        "credit_application_submitted",
-        "message_failed",
-        "message",
-        "enrolment",
-        "credit_application_started",
-        "customer_identified",
-    ]
-    told = {each["kind"]: each for each in entries}
-    assert (told["message"]["status"], told["message"]["reason"]) == ("failed", "30005")
-    stay = told["enrolment"]
-    assert (stay["outcome"], stay["ended_by"]) == ("goal", "credit_application_submitted")
-    assert stay["temporal_ui"] == f"https://temporal.example.com/namespaces/default/workflows/{stay['workflow_id']}"
-
-
-async def test_the_timeline_is_read_page_by_page_and_loses_nothing(scene: Scene) -> None:
-    person = await scene.person()
-    calls = [
-        {"type": "track", "messageId": uuid4().hex, "userId": person.user_id, "event": f"looked_{number}"}
-        for number in range(7)
-    ]
-    # One batch: all of it arrives at the same instant.
-    await scene.http.post("/v1/batch", json={"batch": calls}, auth=(WRITER, ""))
-    await scene.tells("track", person.user_id, event="looked_last")
-    seen: list[str] = []
-    before: dict[str, str] = {}
-    for _ in range(20):
-        answer = await scene.http.get(
-            f"/v1/customers/{person.user_id}/timeline",
-            params={"limit": "3", **before},
-            headers={"Authorization": f"Bearer {READER}"},
-        )
-        page = answer.json()
-        seen += [each.get("name", each["kind"]) for each in page["entries"]]
-        if page["next"] is None:
-            break
-        before = {"before": page["next"]}
-    assert seen[0] == "looked_last"
-    assert sorted(seen[1:8]) == [f"looked_{number}" for number in range(7)]
-    assert seen[8:] == ["enrolment", "credit_application_started", "customer_identified"]
 
 
 async def test_a_test_customer_has_a_journey_time_of_their_own(scene: Scene) -> None:

@@ -315,6 +315,9 @@ async def test_what_was_wished_elsewhere_since_the_page_was_shown_stays(scene: S
     await scene.texts(f"whatsapp:{person.phone}", "STOP")
     shown = await saved(scene, message, stale.form(push_offers=False))
     assert shown.boxes["email:offers"] is False
+    before = len(await scene.ledger(person))
+    await saved(scene, message, stale.form(email_offers=False))
+    assert len(await scene.ledger(person)) == before
     assert await scene.allows(person, Channel.EMAIL) == (False, "withdrawn")
     assert await scene.allows(person, Channel.WHATSAPP) == (False, "suppressed:opted_out")
     assert await scene.allows(person, Channel.PUSH) == (False, "withdrawn")

@@ -1,6 +1,7 @@
 """Consent over HTTP: recorded by a backend, read as what holds and as the ledger of how it came about."""
 
 import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,6 +9,7 @@ import asyncpg
 import httpx
 import pytest
 
+from cli.stack.processes import PROJECT
 from domain.messages import Channel
 from tests.api.scene import INBOX, OPERATOR, READER, WRITER, Person, Scene
 
@@ -36,6 +38,13 @@ async def test_a_backend_records_what_was_said_at_registration(scene: Scene) -> 
     (sms,) = (each for each in found["subscriptions"] if each["channel"] == "sms")
     assert (sms["since"], sms["source"]) == (entry["at"], "ingest:registration_form")
     assert (sms["reachable"], sms["title"]["ru"]) == (True, "Предложения и напоминания")
+
+
+async def test_the_page_about_consent_shows_what_is_taken(scene: Scene) -> None:
+    page = (PROJECT / "docs" / "consent.md").read_text(encoding="utf-8")
+    body = json.loads(page.partition("-d '")[2].partition("'")[0])
+    answer = await records(scene, await scene.person(), **body)
+    assert answer.status_code == 201, answer.text
 
 
 async def test_what_is_recorded_last_holds_whenever_it_was_said(scene: Scene) -> None:

@@ -1,10 +1,8 @@
 """Channels against a provider on a real socket, each with credentials that must never show."""
 
 import json
-import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -115,15 +113,6 @@ def fcm(environment: dict[str, str], client: httpx.AsyncClient) -> Fcm:
 @pytest.fixture
 def call_centre(environment: dict[str, str], client: httpx.AsyncClient) -> CallCentre:
     return CallCentre(CallCentreSettings(), client)
-
-
-@pytest.fixture
-def vendor_openapi() -> Path:
-    """Where the vendors' own OpenAPI files are; a run without them lists what it left out."""
-    directory = os.environ.get("JOURNEYS_VENDOR_OPENAPI")
-    if not directory:
-        pytest.skip("left out: the vendors' OpenAPI files are not at hand (JOURNEYS_VENDOR_OPENAPI)")
-    return Path(directory)
 
 
 def taken_by_twilio(_: Asked) -> Answer:

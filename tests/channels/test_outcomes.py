@@ -1,6 +1,7 @@
 """What can become of a call, the same for every provider: refused, not processed, or uncertain."""
 
 import logging
+import time
 import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -12,12 +13,12 @@ from channels import twilio
 from channels.call_centre import CallCentre, CallCentreSettings
 from channels.fcm import Fcm, FcmSettings
 from channels.http import TALKATIVE_LOGGERS, open_client, retry_after
-from channels.protocol import ChannelPort, NotProcessed, Refused, Uncertain
+from channels.protocol import ChannelPort, NotProcessed, Refused, TooLate, Uncertain, leaving_by
 from channels.sendgrid import SendGrid, SendGridSettings
 from channels.twilio import Twilio, TwilioSettings, TwilioSms, TwilioWhatsApp
 from domain.messages import Letter
 from tests.channels import letters
-from tests.channels.conftest import PUBLIC_URL
+from tests.channels.conftest import PUBLIC_URL, taken_by_twilio
 from tests.channels.provider import Answer, Drip, Provider, Reset, Silence, answer_json, closed_port
 
 KINDS = ("email", "sms", "whatsapp", "push", "call")
@@ -330,3 +331,20 @@ async def test_a_header_that_cannot_be_sent_does_not_show_the_key(
         with pytest.raises(Refused) as caught:
             await SendGrid(SendGridSettings(), client).send(letters.email())
     assert str(caught.value) == "LocalProtocolError"
+
+
+# Leaving in time.
+
+
+async def test_a_call_whose_time_is_over_is_not_begun(
+    channel_and_letter: tuple[ChannelPort, Letter], provider: Provider
+) -> None:
+    channel, letter = channel_and_letter
+    with leaving_by(time.monotonic()), pytest.raises(TooLate):
+        await channel.send(letter)
+    assert provider.asked == []
+    # The next one has time.
+    provider.respond = taken_by_twilio
+    with leaving_by(time.monotonic() + 60):
+        await channel.send(letter)
+    assert len(provider.asked) == 1

@@ -170,27 +170,6 @@ async def test_a_wrong_key_and_a_deaf_installation_are_one_line_each(run: Run) -
     assert deaf.complained.count("\n") == 1
 
 
-async def test_a_key_opens_what_it_may_until_it_is_revoked(world: World, run: Run) -> None:
-    name = f"desk-{uuid4().hex[:8]}"
-    token = (await run("keys", "create", name, "--scope", "read")).said.strip()
-    assert (await run("list", JOURNEYS_OPERATOR_KEY=token)).code == 0
-    assert "lacks the scope operate" in (await run("stop", "1", JOURNEYS_OPERATOR_KEY=token)).complained
-
-    listed = (await run("keys", "list")).said
-    assert name in listed
-    assert token not in listed
-    taken = await run("keys", "create", name, "--scope", "operate")
-    assert taken.code == 1
-    assert name in taken.complained
-
-    assert (await run("keys", "revoke", name)).code == 0
-    assert (await run("keys", "revoke", name)).code == 1
-    # What the API recognised a moment ago it trusts for seconds; another of its processes does not.
-    renewed = (await run("keys", "create", name, "--scope", "read")).said.strip()
-    assert renewed != token
-    assert (await run("list", JOURNEYS_OPERATOR_KEY=renewed)).code == 0
-
-
 async def test_a_database_that_is_not_named_or_not_there_is_said_without_its_password(run: Run) -> None:
     unnamed = await run("keys", "list", DATABASE_URL="")
     assert unnamed.code == 1

@@ -223,10 +223,10 @@ class Erased:
 
 wishes = st.builds(
     Wished,
-    who=st.none() | st.integers(0, 2),
-    at=st.none() | st.integers(0, 1),
-    channel=st.sampled_from([*CHANNELS, ALL]),
-    topic=st.sampled_from([*TOPICS, ALL]),
+    who=st.sampled_from([None, 0, 0, 1, 2]),
+    at=st.sampled_from([None, None, 0, 1]),
+    channel=st.sampled_from([*CHANNELS, ALL, ALL, ALL]),
+    topic=st.sampled_from([*TOPICS, ALL, ALL]),
     given=st.booleans(),
     ago=st.integers(0, 9),
 ).filter(lambda wish: wish.who is not None or wish.at is not None)
@@ -257,8 +257,8 @@ def expected(steps: Sequence[Step], who: int, channel: Channel, reached_at: str 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    steps=st.lists(wishes | st.builds(Erased, st.integers(0, 2)), max_size=12),
-    merged_at=st.none() | st.integers(0, 12),
+    steps=st.lists(wishes | wishes | wishes | st.builds(Erased, st.integers(0, 2)), min_size=5, max_size=16),
+    merged_at=st.none() | st.integers(0, 16),
 )
 async def test_the_newest_wish_holds_whatever_was_wished(
     world: World, steps: list[Step], merged_at: int | None

@@ -4,23 +4,33 @@ The judge is the providers' own ledger: how many messages of an id took effect.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.testing import ActivityEnvironment
 
-from activities.resolve import Resolve
+from activities.resolve import CALLBACK_WITHIN, MOST_LOOKS, Next, Resolve, next_step
+from channels.http import open_client
+from channels.protocol import Absent, CannotTell
+from channels.twilio import Twilio, TwilioSettings, TwilioSms
 from dispatch.progress import RESOLVED, Report, move
 from dispatch.reconciler import UNRESOLVED, settle_uncertain_sends
-from domain.messages import Channel, Status
+from domain.messages import Channel, MessageClass, Status
 from domain.uncertain import Resolution
 from store import callbacks, messages, uncertain
+from store.uncertain import Doubt
+from tests.channels.provider import a_provider, answer_json
 from tests.world import Person, World
 from worker import delivering
 from workflows.upkeep import RESOLVE_SENDS
@@ -30,9 +40,6 @@ MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 
 PROVIDERS = {"email": "sendgrid", "sms": "twilio", "push": "fcm", "call": "call_centre"}
-
-TAKEN = ("reset_after_accept", "status_500_after_accept", "status_503_after_accept", "timeout_after_accept")
-NOT_TAKEN = ("connection_reset", "status_500", "status_503", "timeout")
 
 
 def address(person: Person, channel: str) -> str:
@@ -137,16 +144,26 @@ SETTLED = {
 }
 
 
-@pytest.mark.parametrize("kind", [*TAKEN, *NOT_TAKEN])
-async def test_every_channel_settles_what_nobody_heard_the_end_of(world: World, kind: str) -> None:
-    cases = [case for case in SETTLED if case[2] is (kind in TAKEN)]
-    people = await asyncio.gather(*(in_doubt(world, channel, kind, urgent=urgent) for channel, urgent, _ in cases))
+@pytest.mark.parametrize(
+    ("taken", "not_taken"),
+    [
+        ("timeout_after_accept", "timeout"),
+        ("reset_after_accept", "connection_reset"),
+        ("status_500_after_accept", "status_500"),
+        ("status_503_after_accept", "status_503"),
+    ],
+)
+async def test_every_channel_settles_what_nobody_heard_the_end_of(world: World, taken: str, not_taken: str) -> None:
+    people = await asyncio.gather(
+        *(
+            in_doubt(world, channel, taken if was_taken else not_taken, urgent=urgent)
+            for channel, urgent, was_taken in SETTLED
+        )
+    )
     await settle(world, *people)
-    became = {
-        case: (*await told(person), await effects(world, person)) for case, person in zip(cases, people, strict=True)
-    }
-    assert became == {case: SETTLED[case] for case in cases}
-    for (_, urgent, _), person in zip(cases, people, strict=True):
+    became = [(*await told(person), await effects(world, person)) for person in people]
+    assert dict(zip(SETTLED, became, strict=True)) == SETTLED
+    for (_, urgent, _), person in zip(SETTLED, people, strict=True):
         row = await row_of(person)
         assert (row["sent_again_at"] is not None) == (row["resolution"] == "sent_again")
         assert row["sent_again_at"] is None or urgent
@@ -328,16 +345,105 @@ async def test_a_device_that_turns_out_to_be_dead_is_not_tried_again(world: Worl
 async def test_a_cascade_goes_on_where_a_message_was_never_taken(world: World) -> None:
     person = await world.person()
     await fails(world, person, "sms", "connection_reset")
-    await person.does("ladder_begun", application_id="A-1")
+    await person.does("ladder_begun", application_id="A-1", by="sms")
     await world.until(lambda: person.status_of("sms"), "unknown")
     await settle(world, person)
-    assert await person.status_of("email") is None
+    assert await person.status_of("inbox") is None
     await world.dispatch(person)
-    await world.until(lambda: person.status_of("email"), "delivered")
+    await world.until(lambda: person.status_of("inbox"), "delivered")
     assert await person.status_of("sms") == "failed"
 
 
+async def test_a_number_that_turns_out_to_be_dead_is_not_tried_again_and_the_cascade_goes_on(world: World) -> None:
+    person = await world.person()
+    await world.behaves(person.phone, delivery="never")
+    await fails(world, person, "sms", "status_500_after_accept")
+    await person.does("ladder_begun", application_id="A-1", by="sms")
+    await world.until(lambda: person.status_of("sms"), "unknown")
+    row = await row_of(person)
+    sent = {
+        "sid": "SM-dead",
+        "body": row["content"]["text"],
+        "direction": "outbound-api",
+        "status": "undelivered",
+        "error_code": 30005,
+        "date_created": format_datetime(datetime.now(UTC)),
+    }
+    await pass_on_the_wall(world, [person], HOUR)
+    async with a_provider() as provider, open_client() as client, world.pool.acquire() as connection:
+        provider.will(answer_json(200, {"messages": [sent], "next_page_uri": None}))
+        twilio = TwilioSms(Twilio(TwilioSettings(base_url=provider.url), client, "https://j.example"))
+        resolve = Resolve(world.pool, world.catalog, {Channel.SMS: twilio}, world.settings.deployment())
+        doubt = await uncertain.take(connection, MINUTE)
+        assert doubt is not None
+        assert doubt.message == row["id"]
+        assert await resolve.look_into(doubt) is Resolution.FOUND
+    assert [(each["status"], each["reason"]) for each in await person.messages()] == [("failed", "30005")]
+    why = "select reason || ' ' || source from suppressions where channel = 'sms' and recipient = $1"
+    assert await world.pool.fetchval(why, person.phone) == "dead twilio:30005"
+    await world.dispatch(person)
+    await world.until(lambda: person.status_of("inbox"), "delivered")
+
+
 # Once more, and never a third time.
+
+
+@given(
+    message_class=st.sampled_from(MessageClass),
+    sent_again=st.booleans(),
+    looks=st.integers(1, 20),
+    waited=st.timedeltas(timedelta(0), HOUR),
+    finding=st.sampled_from([Absent(), CannotTell("http_503"), CannotTell("no_lookup", later=False)]),
+    replaces=st.booleans(),
+)
+def test_only_a_transactional_message_is_sent_again_and_only_once(
+    message_class: MessageClass,
+    sent_again: bool,
+    looks: int,
+    waited: timedelta,
+    finding: Absent | CannotTell,
+    replaces: bool,
+) -> None:
+    doubt = Doubt(
+        message=uuid4(),
+        enrolment=1,
+        channel=Channel.SMS,
+        message_class=message_class,
+        recipient=None,
+        content=None,
+        locale=None,
+        attempt=1,
+        looks=looks,
+        since=datetime.now(UTC),
+        waited=waited,
+        sent_again=sent_again,
+        decided_after=0,
+        journey_at=datetime.now(UTC),
+        expires_at=None,
+    )
+    step = next_step(doubt, finding, replaces=replaces)
+    if message_class is MessageClass.MARKETING or sent_again:
+        assert step is not Next.SEND_AGAIN
+    if looks > 2 * MOST_LOOKS and waited > CALLBACK_WITHIN:
+        assert step in (Next.FAIL, Next.ASSUME), "it comes to an end"
+    if step is Next.FAIL:
+        assert isinstance(finding, Absent)
+
+
+async def test_the_answer_to_an_old_call_counts_if_it_was_taken_and_not_if_it_was_refused(world: World) -> None:
+    person = await in_doubt(world, "email", urgent=True)
+    message = (await row_of(person))["id"]
+    await world.pool.execute(
+        "update messages set status = 'sending', attempt = 2, sent_again_at = now() where id = $1", message
+    )
+    async with world.pool.acquire() as connection:
+        await messages.settle(connection, message, 1, Status.FAILED, reason="http_400")
+        assert await told(person) == ("sending", None)
+        await messages.settle(connection, message, 1, Status.ACCEPTED, provider_id="old")
+        assert await told(person) == ("accepted", "sent_again")
+        await messages.settle(connection, message, 2, Status.UNKNOWN, reason="ReadTimeout")
+        await messages.settle(connection, message, 2, Status.FAILED, reason="http_400")
+    assert await told(person) == ("accepted", "sent_again")
 
 
 async def test_what_is_uncertain_twice_is_never_sent_a_third_time(world: World) -> None:
@@ -425,22 +531,44 @@ async def test_what_must_not_be_sent_any_more_is_not_sent_again(world: World, me
     assert await effects(world, person) == 1
 
 
-async def test_an_erased_customer_is_neither_asked_for_nor_written_to(world: World) -> None:
-    person = await in_doubt(world, "sms", "connection_reset", urgent=True)
-    message = (await row_of(person))["id"]
+async def erases(world: World, person: Person) -> None:
     headers = {"Authorization": f"Bearer {world.stack.operator_key}"}
     async with httpx.AsyncClient(base_url=world.stack.api_url, headers=headers) as operator:
         (await operator.delete(f"/v1/customers/{person.user_id}")).raise_for_status()
+
+
+async def test_an_erased_customer_is_neither_asked_for_nor_written_to(world: World) -> None:
+    person = await in_doubt(world, "sms", "connection_reset", urgent=True)
+    message = (await row_of(person))["id"]
+    await erases(world, person)
     for _ in range(3):
         await world.pool.execute(
             "update messages set look_after = now(), sending_at = now() - interval '1 hour' where id = $1", message
         )
         await look(world)
-    row = await world.pool.fetchrow("select * from messages where id = $1", message)
+    assert await became_of(world, message) == ("unknown", "assumed_sent", 0)
+
+
+async def test_a_customer_who_is_erased_while_the_provider_is_asked_is_not_written_to(world: World) -> None:
+    person = await in_doubt(world, "email", "connection_reset", urgent=True)
+    message = (await row_of(person))["id"]
+    await pass_on_the_wall(world, [person], HOUR)
+    async with two_workers(world) as (one, _):
+        async with world.pool.acquire() as connection:
+            doubt = await uncertain.take(connection, MINUTE)
+        assert doubt is not None
+        assert doubt.recipient == person.email
+        await erases(world, person)
+        assert await one.look_into(doubt) is Resolution.ASSUMED_SENT
+    assert await became_of(world, message) == ("unknown", "assumed_sent", 0)
+
+
+async def became_of(world: World, message: UUID) -> tuple[str, str, int]:
+    """What became of a message whose person is known no more, and how often it took effect."""
+    row = await world.pool.fetchrow("select status, resolution from messages where id = $1", message)
     assert row is not None
-    assert (row["status"], row["resolution"], row["sent_again_at"]) == ("unknown", "assumed_sent", None)
     ledger = await world.providers.get("/_sandbox/ledger", params={"message_id": str(message)})
-    assert ledger.json()["entries"] == []
+    return row["status"], row["resolution"], len(ledger.json()["entries"])
 
 
 # Whoever died over it, and whoever comes at the same time.
@@ -494,7 +622,7 @@ async def test_two_workers_at_once_ask_and_send_once(world: World) -> None:
 
 async def test_who_comes_back_after_somebody_else_took_over_changes_nothing(world: World) -> None:
     person = await in_doubt(world, "email", urgent=True)
-    await pass_on_the_wall(world, [person], 5 * MINUTE)
+    await pass_on_the_wall(world, [person], HOUR)
     async with two_workers(world) as (slow, _):
         async with world.pool.acquire() as connection:
             doubt = await uncertain.take(connection, MINUTE)
@@ -510,6 +638,8 @@ async def test_who_comes_back_after_somebody_else_took_over_changes_nothing(worl
 async def test_nothing_runs_where_nothing_is_in_doubt(world: World) -> None:
     person = await in_doubt(world, "sms")
     await settle(world, person)
+    # What other tests have left has its time.
+    await world.pool.execute("update messages set look_after = now() + interval '1 hour' where status = 'unknown'")
     newest = await world.temporal.get_workflow_handle(RESOLVE_SENDS).describe()
     await settle_uncertain_sends(world.pool, world.temporal)
     assert (await world.temporal.get_workflow_handle(RESOLVE_SENDS).describe()).run_id == newest.run_id
@@ -542,5 +672,7 @@ async def test_the_decision_and_its_evidence_are_told_and_nothing_personal(world
     )
     run = world.temporal.get_workflow_handle(RESOLVE_SENDS)
     history = await run.fetch_history()
-    kept = history.to_json() + str(message["evidence"])
+    details = (await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)).current_details
+    assert re.search(r"looked into:\*\* [1-9].*\*\*[1-9]\d*\*\* found at their providers", details, re.DOTALL), details
+    kept = history.to_json() + str(message["evidence"]) + details
     assert [secret for secret in (person.phone, person.email, person.user_id, "car loan") if secret in kept] == []

@@ -89,16 +89,18 @@ class Recording:
         ]
 
     @cached_property
-    def novelties(self) -> set[tuple[str, str]]:
-        """Its beginning, and every two steps that follow each other."""
-        return set(pairwise(["", *self.steps]))
+    def novelties(self) -> set[tuple[int, str, str]]:
+        """Its beginning, and every two steps that follow each other, by the edition of the commands it gives."""
+        began = [each for each in _payloads(_told(self.events[0]).get("input", {})) if isinstance(each, dict)]
+        edition = began[0].get("edition", 1) if began else 1
+        return {(edition, *two) for two in pairwise(["", *self.steps])}
 
     def messages(self) -> set[tuple[str, str]]:
         """The texts it asked to be sent: channel and name."""
         asked = [
             _payloads(_told(event)["input"])[0]["draft"]
             for event in self.events
-            if _kind(event) == "ACTIVITY_TASK_SCHEDULED"
+            if _kind(event) == "ACTIVITY_TASK_SCHEDULED" and _told(event)["activityType"]["name"] == "deliver"
         ]
         return {(draft["channel"], draft["template"]) for draft in asked}
 
@@ -121,7 +123,7 @@ def worth_keeping(runs: Iterable[Recording]) -> list[Recording]:
 
     The longest come first, so that a few runs show everything.
     """
-    shown: dict[str, set[tuple[str, str]]] = {}
+    shown: dict[str, set[tuple[int, str, str]]] = {}
     for path in recordings():
         shown.setdefault(path.parent.name, set()).update(Recording.read(path).novelties)
     kept = []

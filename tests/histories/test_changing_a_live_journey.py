@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
@@ -103,6 +104,23 @@ async def test_a_patch_is_taken_by_runs_that_have_not_come_there_and_passed_by_t
 
 
 @pytest.mark.usefixtures("queue")
+@pytest.mark.parametrize(
+    ("instead", "goes_on"),
+    [('workflow.deprecate_patch("push-before-sms")\n        if True:', True), ("if True:", False)],
+)
+async def test_a_patch_is_taken_out_in_two_steps(
+    world: World, instead: str, goes_on: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with release(world, patched.Reminder) as before:
+        person = await begins(before)
+        await person.passes(2 * DAY)
+        run = Recording.of(await (await person.run()).fetch_history(), "patched")
+    condition = 'if workflow.patched("push-before-sms"):'
+    changed = Changed.at((condition, instead), tmp_path, monkeypatch, patched)
+    assert await changed.goes_on(run) is goes_on
+
+
+@pytest.mark.usefixtures("queue")
 async def test_under_a_new_name_the_old_runs_stay_what_they_are(world: World) -> None:
     async with release(world, first.Reminder) as before:
         person, goal = await begins(before), await begins(before)
@@ -172,8 +190,10 @@ class Changed:
     journey: type[Journey[Any]]
 
     @classmethod
-    def at(cls, change: tuple[str, str], folder: Path, patch: pytest.MonkeyPatch) -> "Changed":
-        code = Path(first.__file__).read_text()
+    def at(
+        cls, change: tuple[str, str], folder: Path, patch: pytest.MonkeyPatch, module: ModuleType = first
+    ) -> "Changed":
+        code = Path(module.__file__ or "").read_text()
         assert change[0] in code
         name = f"reminder_{uuid4().hex}"
         (folder / f"{name}.py").write_text(code.replace(*change, 1))

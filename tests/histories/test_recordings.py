@@ -15,6 +15,7 @@ import pytest
 from tests.histories import fingerprint
 from tests.histories.recordings import Recording, recordings
 from tests.histories.test_replay import named
+from worker import OWN
 from workflows.declaration import texts_named
 from workflows.enabled import JOURNEYS
 from workflows.journey import Journey
@@ -55,6 +56,11 @@ Customers are in this journey now, also on ways no recording took. Three ways ou
 If it gives the same commands as before and is only written differently: `make record`.""",
         pytrace=False,
     )
+
+
+@pytest.mark.parametrize("workflow", OWN)
+def test_what_an_installation_runs_for_itself_is_recorded(workflow: type) -> None:
+    assert recordings(workflow.__name__), f"{workflow.__name__} has no recordings: make record"
 
 
 @pytest.mark.parametrize("path", recordings(), ids=named)

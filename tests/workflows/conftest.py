@@ -14,18 +14,17 @@ RUNS = pytest.StashKey[list[Recording]]()
 
 
 @pytest.fixture(autouse=True)
-async def recorded(request: pytest.FixtureRequest, world: World) -> AsyncIterator[None]:
-    """Record every run the test begins, as far as it has come."""
-    if not request.config.getoption("--record"):
-        yield
-        return
-    runs = request.config.stash.setdefault(RUNS, [])
+async def recorded(request: pytest.FixtureRequest, world: World) -> AsyncIterator[list[str]]:
+    """Record every run the test begins, as far as it has come; of those no customer is in, a test adds the id."""
+    runs: list[str] = []
     newest = await world.pool.fetchval("select coalesce(max(id), 0) from enrolments")
-    yield
-    branch = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
-    for row in await world.pool.fetch("select workflow_id from enrolments where id > $1 order by id", newest):
-        history = await world.temporal.get_workflow_handle(row["workflow_id"]).fetch_history()
-        runs.append(Recording.of(history, branch))
+    yield runs
+    if request.config.getoption("--record"):
+        stays = await world.pool.fetch("select workflow_id from enrolments where id > $1 order by id", newest)
+        branch = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
+        for run in (*runs, *(stay["workflow_id"] for stay in stays)):
+            history = await world.temporal.get_workflow_handle(run).fetch_history()
+            request.config.stash.setdefault(RUNS, []).append(Recording.of(history, branch))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:

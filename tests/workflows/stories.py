@@ -6,7 +6,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from domain.events import Code, Event
-    from domain.messages import Status
+    from domain.messages import Draft, Status
     from workflows.audience import InSegment
     from workflows.drafts import call, email, inbox, push, sms
     from workflows.journey import Journey, journey
@@ -188,6 +188,11 @@ class LetterBegun(Event, name="letter_begun"):
     urgent: bool = False
 
 
+def _first(channel: str, *, transactional: bool = False) -> Draft:
+    drafting = {"email": email, "sms": sms, "push": push, "call": call}[channel]
+    return drafting(TEXT if channel == "call" else OTHER, transactional=transactional)
+
+
 class LetterBegunAnew(Event, name="letter_begun_anew"):
     """Begins it anew."""
 
@@ -199,21 +204,24 @@ class OneLetter(Journey):
     async def steps(self) -> None:
         begun = self.latest(LetterBegun)
         assert begun is not None
-        drafting = {"email": email, "sms": sms, "push": push, "call": call}[begun.by]
-        await self.send(drafting(TEXT if begun.by == "call" else OTHER, transactional=begun.urgent))
+        await self.send(_first(begun.by, transactional=begun.urgent))
         await self.wait(30 * DAY)
 
 
 class LadderBegun(Event, name="ladder_begun"):
     """Starts the ladder."""
 
+    by: Code
+
 
 @journey(starts_on=LadderBegun, ends_on=StoryEnded)
 class Ladder(Journey):
-    """Sends an SMS, and where that does not arrive, an email."""
+    """Sends one message by the channel its event names, and where that does not arrive, one to the inbox."""
 
     async def steps(self) -> None:
-        await self.cascade(sms(OTHER), email(OTHER), until=Status.READ, within=DAY)
+        begun = self.latest(LadderBegun)
+        assert begun is not None
+        await self.cascade(_first(begun.by), inbox(OTHER), until=Status.READ, within=DAY)
         await self.wait(30 * DAY)
 
 

@@ -196,6 +196,7 @@ STATEMENTS = (
         detail jsonb not null default '{}'
     )
     """,
+    "create index on audit_answers using gin (detail jsonb_path_ops)",
     """
     create function audit_is_only_added() returns trigger language plpgsql as $$
     begin

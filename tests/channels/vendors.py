@@ -1,0 +1,239 @@
+"""Who judges our requests: always our own strict reading of the vendors' pages, and their documents where at hand.
+
+The documents are theirs and not kept here. `JOURNEYS_VENDOR_OPENAPI` names the directory they are in.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jsonschema
+
+from tests.channels.provider import Asked
+
+Schema = dict[str, Any]
+
+
+def an_object(required: dict[str, Schema], **optional: Schema) -> Schema:
+    """An object of exactly these fields: a provider ignores a misspelt one, and that would be our mistake."""
+    return {
+        "type": "object",
+        "properties": {**required, **optional},
+        "required": list(required),
+        "additionalProperties": False,
+    }
+
+
+def a_list(item: Schema, at_most: int) -> Schema:
+    return {"type": "array", "items": item, "minItems": 1, "maxItems": at_most}
+
+
+def a_text(pattern: str = "", longest: int = 1_000_000) -> Schema:
+    return {"type": "string", "pattern": pattern, "minLength": 1, "maxLength": longest}
+
+
+TEXT = a_text()
+FLAG: Schema = {"type": "boolean"}
+UUID = a_text(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+ADDRESS = a_text(r"^[^@\s]+@[^@\s]+$", 320)
+E164 = a_text(r"^\+[1-9]\d{6,14}$")
+A_NUMBER = a_text(r"^(whatsapp:)?\+[1-9]\d{6,14}$")
+URL = a_text(r"^https?://\S+$", 2048)
+TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
+
+ACCOUNT = r"/2010-04-01/Accounts/AC[0-9a-f]{32}"
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """A request a vendor takes.
+
+    Attributes:
+        path: Pattern of the whole path.
+        query: What may be asked for in the address; each value a text.
+        body: Of the JSON, or of the form's fields, each a text; None: none.
+        page: Where the vendor describes it.
+        document: The vendor's OpenAPI document that has it; None where there is none of it.
+    """
+
+    method: str
+    path: str
+    page: str
+    document: str | None
+    query: Schema | None = None
+    body: Schema | None = None
+    is_form: bool = False
+
+
+MAIL = Operation(
+    "POST",
+    "/v3/mail/send",
+    "docs.sendgrid.com, v3 Mail Send",
+    "tsg_mail_v3.json",
+    body=an_object(
+        {
+            "from": an_object({"email": ADDRESS}, name=TEXT),
+            "subject": a_text(longest=998),
+            "personalizations": a_list(
+                an_object(
+                    {"to": a_list(an_object({"email": ADDRESS}, name=TEXT), 1000)}, custom_args=TEXTS, headers=TEXTS
+                ),
+                1000,
+            ),
+            "content": a_list(an_object({"type": a_text(r"^text/(plain|html)$"), "value": TEXT}), 2),
+        },
+        tracking_settings=an_object(
+            {},
+            click_tracking=an_object({"enable": FLAG}, enable_text=FLAG),
+            open_tracking=an_object({"enable": FLAG}),
+            subscription_tracking=an_object({"enable": FLAG}),
+        ),
+    ),
+)
+ERASE_MAIL = Operation(
+    "POST",
+    "/v3/recipients/erasejob",
+    "docs.sendgrid.com, Recipients' Data Erasure",
+    None,
+    body=an_object({"email_addresses": a_list(ADDRESS, 5000)}),
+)
+TEXT_MESSAGE = Operation(
+    "POST",
+    f"{ACCOUNT}/Messages.json",
+    "twilio.com/docs/messaging/api/message-resource, create",
+    "twilio_api_v2010.json",
+    body=an_object(
+        {"To": A_NUMBER, "From": A_NUMBER, "Body": a_text(longest=1600)},
+        StatusCallback=URL,
+        ValidityPeriod=a_text(r"^[1-9]\d{0,4}$"),
+    ),
+    is_form=True,
+)
+LIST_TEXTS = Operation(
+    "GET",
+    f"{ACCOUNT}/Messages.json",
+    "twilio.com/docs/messaging/api/message-resource, read",
+    "twilio_api_v2010.json",
+    query=an_object(
+        {"To": A_NUMBER, "From": A_NUMBER},
+        PageSize=a_text(r"^[1-9]\d{0,2}$|^1000$"),
+        Page=a_text(r"^\d+$"),
+        PageToken=TEXT,
+    ),
+)
+DELETE_TEXT = Operation(
+    "DELETE",
+    f"{ACCOUNT}/Messages/(SM|MM)[0-9a-f]{{32}}.json",
+    "twilio.com/docs/messaging/api/message-resource, delete",
+    "twilio_api_v2010.json",
+)
+PUSH = Operation(
+    "POST",
+    r"/v1/projects/[\w-]+/messages:send",
+    "firebase.google.com/docs/reference/fcm/rest/v1/projects.messages",
+    None,
+    body=an_object(
+        {
+            "message": an_object(
+                {"token": TEXT},
+                notification=an_object({}, title=TEXT, body=TEXT),
+                data=TEXTS,
+                android=an_object({}, collapse_key=TEXT, ttl=a_text(r"^\d+s$"), notification=an_object({}, tag=TEXT)),
+                apns=an_object({}, headers=TEXTS),
+            )
+        }
+    ),
+)
+CALL = Operation(
+    "POST",
+    "/calls",
+    "channels/call_centre.py",
+    None,
+    body=an_object(
+        {"id": UUID, "phone": E164, "locale": TEXT, "topic": TEXT, "script": TEXT, "name": {"type": ["string", "null"]}}
+    ),
+)
+ASK_FOR_CALL = Operation("GET", "/calls/[0-9a-f-]{36}", "channels/call_centre.py", None)
+
+OPERATIONS = (MAIL, ERASE_MAIL, TEXT_MESSAGE, LIST_TEXTS, DELETE_TEXT, PUSH, CALL, ASK_FOR_CALL)
+
+
+def operation_of(asked: Asked) -> Operation:
+    """Return the one operation a request is."""
+    path = urlsplit(asked.target).path
+    (found,) = [each for each in OPERATIONS if each.method == asked.method and re.fullmatch(each.path, path)]
+    return found
+
+
+def judge(operation: Operation, asked: Asked) -> None:
+    """Hold a request against our own reading.
+
+    Raises:
+        ValidationError: It is not as the vendor wants it.
+    """
+    jsonschema.validate(_query(asked), operation.query or an_object({}))
+    if operation.body is None:
+        assert asked.body == b""
+    else:
+        jsonschema.validate(asked.form if operation.is_form else asked.json, operation.body)
+
+
+def judge_by_vendor(document: Path, asked: Asked) -> None:
+    """Hold a request against the vendor's own OpenAPI document.
+
+    Raises:
+        ValidationError: It is not as the vendor wants it.
+    """
+    spec = json.loads(document.read_text())
+    path = urlsplit(asked.target).path
+    (described,) = [each for template, each in spec["paths"].items() if re.fullmatch(_pattern(template), path)]
+    operation = described[asked.method.lower()]
+    described_parameters = [_resolved(spec, each) for each in operation.get("parameters", ())]
+    parameters = {each["name"]: each for each in described_parameters if each["in"] == "query"}
+    query = _query(asked)
+    assert query.keys() <= parameters.keys(), f"{query.keys() - parameters.keys()} is none of {list(parameters)}"
+    assert query.keys() >= {name for name, each in parameters.items() if each.get("required")}
+    for name, value in query.items():
+        _validate(spec, parameters[name]["schema"], _typed(value, parameters[name]["schema"]))
+    if "requestBody" not in operation:
+        assert asked.body == b""
+        return
+    ((kind, content),) = _resolved(spec, operation["requestBody"])["content"].items()
+    schema = _resolved(spec, content["schema"])
+    if kind == "application/json":
+        _validate(spec, schema, asked.json)
+        assert asked.json.keys() <= schema["properties"].keys()
+    else:
+        fields = {name: _typed(value, schema["properties"].get(name, {})) for name, value in asked.form.items()}
+        _validate(spec, {**schema, "additionalProperties": False}, fields)
+
+
+def _query(asked: Asked) -> dict[str, str]:
+    fields = parse_qs(urlsplit(asked.target).query, keep_blank_values=True, strict_parsing=False)
+    assert all(len(values) == 1 for values in fields.values())
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _pattern(template: str) -> str:
+    return "".join(r"[^/]+?" if part.startswith("{") else re.escape(part) for part in re.split(r"(\{\w+\})", template))
+
+
+def _resolved(spec: Schema, found: Schema) -> Schema:
+    if "$ref" not in found:
+        return found
+    place: Any = spec
+    for step in found["$ref"].removeprefix("#/").split("/"):
+        place = place[step.replace("~1", "/").replace("~0", "~")]
+    return _resolved(spec, place)
+
+
+def _typed(value: str, schema: Schema) -> str | int:
+    """Read a text as the number the document wants, as the vendor does with addresses and forms."""
+    return int(value) if schema.get("type") == "integer" else value
+
+
+def _validate(spec: Schema, schema: Schema, value: object) -> None:
+    jsonschema.Draft202012Validator({**spec, **schema}).validate(value)

@@ -1,0 +1,37 @@
+"""What an installation runs for itself, walked to its end."""
+
+import asyncio
+
+import httpx
+
+from dispatch.reconciler import ask_providers_to_erase, settle_uncertain_sends
+from tests.world import World
+from workflows.upkeep import RESOLVE_SENDS
+
+
+async def test_providers_are_asked_until_nothing_is_left_to_erase(world: World, recorded: list[str]) -> None:
+    person = await world.person()
+    await person.does("question_begun", application_id="A-1")
+    await world.until(person.count, 1)
+    headers = {"Authorization": f"Bearer {world.stack.operator_key}"}
+    async with httpx.AsyncClient(base_url=world.stack.api_url, headers=headers) as operator:
+        (await operator.delete(f"/v1/customers/{person.user_id}")).raise_for_status()
+    await ask_providers_to_erase(world.pool, world.temporal)
+    number = await world.pool.fetchval("select max(customer_id) from erasures")
+    recorded.append(f"erasure-{number}")
+    await asyncio.wait_for(world.temporal.get_workflow_handle(recorded[0]).result(), 20)
+    assert await world.pool.fetchval("select completed_at is not null from erasures where customer_id = $1", number)
+
+
+async def test_uncertain_sends_are_looked_into(world: World, recorded: list[str]) -> None:
+    person = await world.person()
+    await world.behaves(person.phone, delivery="never")
+    fault = {"provider": "twilio", "address": person.phone, "kind": "reset_after_accept"}
+    (await world.providers.put("/_sandbox/faults", json=fault)).raise_for_status()
+    await person.does("question_begun", application_id="A-1")
+    await world.until(lambda: person.status_of("sms"), "unknown")
+    await world.pool.execute("update messages set look_after = now() where status = 'unknown'")
+    assert await settle_uncertain_sends(world.pool, world.temporal)
+    recorded.append(RESOLVE_SENDS)
+    await asyncio.wait_for(world.temporal.get_workflow_handle(RESOLVE_SENDS).result(), 30)
+    assert await person.status_of("sms") in ("accepted", "sent")
