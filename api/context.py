@@ -155,7 +155,7 @@ async def page_key(
         Problem: 401 without a valid key, 403 without the scope read or operate, 429 above the key's rate.
     """
     token = bearer.credentials if bearer else basic.password or basic.username if basic else ""
-    key = await _recognised(request, ctx, token)
+    key = await recognised(request, ctx, token)
     if key is None:
         raise Problem(
             401,
