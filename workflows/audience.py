@@ -87,12 +87,14 @@ def journeys_for(catalog: "Catalog", segment: str) -> list[str]:
     )
 
 
+def is_about(rule: Rule, properties: Mapping[str, Any]) -> bool:
+    """Whether an event may be what a rule is about: that of another segment is not."""
+    return not isinstance(rule, OfSegment) or rule.segment == properties.get("segment")
+
+
 def concerns_a_run(catalog: "Catalog", event: type[Event], segment: str) -> bool:
     """Whether a journey may do something about an event of a segment."""
-    return any(
-        not isinstance(rule, OfSegment) or rule.segment == segment
-        for _, _, rule in catalog.roles.get(event.event_name, ())
-    )
+    return any(is_about(rule, {"segment": segment}) for _, _, rule in catalog.roles.get(event.event_name, ()))
 
 
 def check_segments(catalog: "Catalog", known: Collection[str]) -> None:

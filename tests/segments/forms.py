@@ -96,8 +96,6 @@ deeds = st.one_of(
     st.builds(Deed, name=st.sampled_from(NAMES), at=times, properties=properties, source=sources),
     st.builds(Deed, name=st.just("page_viewed"), at=times, properties=properties, type=st.just("page")),
     st.builds(Deed, name=st.just("message_read"), at=times, type=st.just("message_status"), source=st.just("webhook")),
-        Deed, name=st.just("message_read"), at=times, type=st.just("message_status"), source=st.just("webhook:x")
-    ),
 )
 humans = st.builds(
     Human,

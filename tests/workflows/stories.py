@@ -13,6 +13,7 @@ with workflow.unsafe.imports_passed_through():
 
 TEXT = "abandoned_application/almost_empty"
 OTHER = "abandoned_application/partly_filled"
+LAST = "abandoned_application/full"
 
 DAY = timedelta(days=1)
 
@@ -222,9 +223,9 @@ class QuietOnes(Journey):
     """Says twice that somebody is missed."""
 
     async def steps(self) -> None:
-        await self.send(email(OTHER))
+        await self.send(call(TEXT))
         await self.wait(3 * DAY)
-        await self.send(inbox(OTHER))
+        await self.send(call(LAST))
         await self.wait(30 * DAY)
 
 
@@ -234,7 +235,7 @@ class PatientOnes(Journey):
 
     async def steps(self) -> None:
         for _ in range(3):
-            await self.send(inbox(OTHER, again=True))
+            await self.send(call(TEXT, again=True))
             await self.wait(DAY)
 
 
