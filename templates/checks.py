@@ -47,7 +47,10 @@ def check(text: Text, provided: Iterable[str], *, company: str, site: str, track
 def _values(names: Iterable[str]) -> Mapping[str, object]:
     """Give every variable a value: a number, which also works where one is reckoned with."""
     values: dict[str, object] = {}
-    for name in names:
+    given = list(names)
+    for name in given:
+        if any(other.startswith(f"{name}.") for other in given):
+            continue  # What has parts, such as an offer, is given by them.
         *path, last = name.split(".")
         place = values
         for part in path:
