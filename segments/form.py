@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Discriminator,
     Field,
+    PlainSerializer,
     PlainValidator,
     StrictBool,
     Tag,
@@ -111,6 +112,15 @@ def _window(value: object) -> object:
     return window
 
 
+def _written_window(window: timedelta) -> str:
+    """Return an ISO 8601 duration without years and months, which nobody agrees on."""
+    minutes, seconds = divmod(window.seconds + window.microseconds / 1e6, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    days = f"{window.days}D" if window.days else ""
+    rest = "".join(f"{count:g}{unit}" for count, unit in ((hours, "H"), (minutes, "M"), (seconds, "S")) if count)
+    return f"P{days}{'T' if rest else ''}{rest}"
+
+
 def _events(value: object) -> object:
     names = value if isinstance(value, list) else [value]
     if not 1 <= len(names) <= MOST_EVENTS:
@@ -135,7 +145,12 @@ Value = Annotated[
     bool | int | float | str, PlainValidator(_value), WithJsonSchema({"type": ["string", "number", "boolean"]})
 ]
 Count = Annotated[int, PlainValidator(_count), WithJsonSchema({"type": "integer", "minimum": 0, "maximum": MOST_TIMES})]
-Window = Annotated[timedelta, BeforeValidator(_window), WithJsonSchema(_WINDOW_SCHEMA)]
+Window = Annotated[
+    timedelta,
+    BeforeValidator(_window),
+    PlainSerializer(lambda window: _written_window(window), when_used="json"),
+    WithJsonSchema(_WINDOW_SCHEMA),
+]
 Events = Annotated[
     str | list[str],
     PlainValidator(_events),

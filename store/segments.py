@@ -45,7 +45,7 @@ class Definitions:
     """All segments at one moment.
 
     Attributes:
-        unreadable: Those whose form a release cannot read any more, and why. Nobody is found to be in them.
+        unreadable: Those whose form, or one it names, a release cannot read any more, and why. Nobody is in them.
     """
 
     by_name: Mapping[str, Definition]
@@ -105,6 +105,14 @@ async def load(connection: Connection) -> Definitions:
             unreadable[row["name"]] = str(error)
             continue
         known[row["name"]] = Definition(**{**row, "form": form})
+    while broken := {
+        each.name: f"it names {name}, which cannot be read"
+        for each in known.values()
+        for name, _ in forms.named_segments(each.form)
+        if name not in known
+    }:
+        unreadable |= broken
+        known = {name: each for name, each in known.items() if name not in broken}
     return Definitions(known, unreadable)
 
 

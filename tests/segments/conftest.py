@@ -105,6 +105,12 @@ class Base:
             definitions = await segments.load(connection)
             return set(await membership.inside(connection, forms.read(form), definitions, self.numbers, now))
 
+    async def works_out(self, form: Mapping[str, Any], now: datetime) -> None:
+        """What SQL in the code rests on is worked out."""
+        async with self.pool.acquire() as connection:
+            definitions = await segments.load(connection)
+            await membership.work_out_bases(connection, forms.read(form), definitions.forms, now, fresh=timedelta(0))
+
     async def explained(self, form: Mapping[str, Any], number: int, now: datetime) -> membership.Explained:
         """What each condition says of one customer."""
         async with self.pool.acquire() as connection:
