@@ -12,6 +12,7 @@ from cli.keys import keys, migrate
 from cli.new import new
 from cli.payload_keys import WHERE, payload_keys
 from cli.replay.command import replay
+from cli.segments import segments
 from cli.templates import templates
 from cli.up import up
 
@@ -47,6 +48,7 @@ app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(export)
 app.command("payload-keys", rich_help_panel=RUNNING, epilog=WHERE)(payload_keys)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(audit)
 app.add_typer(templates, name="templates", rich_help_panel=RUNNING)
+app.add_typer(segments, name="segments", rich_help_panel=RUNNING)
 
 DATABASE = "Its database"
 app.add_typer(keys, name="keys", rich_help_panel=DATABASE)
