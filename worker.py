@@ -8,6 +8,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 import logs
 import settings
+from activities.campaigns import Campaigns
 from activities.deliver import Deliver
 from activities.erase import Erase
 from activities.outcomes import Outcomes
@@ -44,6 +46,8 @@ from store import contact, installation
 from store.database import Pool, open_pool
 from templates import TEXTS
 from templates.renderer import BadTexts, Texts
+from workflows.campaigns import TASK_QUEUE as CAMPAIGNS_QUEUE
+from workflows.campaigns import Campaign
 from workflows.catalog import Catalog
 from workflows.declaration import DeclarationError
 from workflows.enabled import enabled, segments_of
@@ -108,6 +112,24 @@ def build_segments_worker(client: Client, pool: Pool, catalog: Catalog) -> Worke
         workflow_runner=_RUNNER,
         disable_eager_activity_execution=True,
         max_concurrent_activities=2,
+        graceful_shutdown_timeout=DRAIN,
+    )
+
+
+def build_campaigns_worker(client: Client, deliver: Deliver, pool: Pool) -> Worker:
+    """Put together what sends campaigns: on a queue of its own, with few connections, so that journeys come first.
+
+    Args:
+        pool: Connections of its own; a campaign sends through them too.
+    """
+    return Worker(
+        client,
+        task_queue=CAMPAIGNS_QUEUE,
+        workflows=[Campaign],
+        activities=Campaigns(pool, replace(deliver, pool=pool)).activities,
+        workflow_runner=_RUNNER,
+        disable_eager_activity_execution=True,
+        max_concurrent_activities=3,
         graceful_shutdown_timeout=DRAIN,
     )
 
@@ -182,6 +204,7 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
     client = await connect()
     async with (
         await open_pool(configuration.database_url, size=40) as pool,
+        await open_pool(configuration.database_url, size=10) as campaigns_pool,
         delivering(pool, catalog, configuration, deployment) as deliver,
     ):
         async with pool.acquire() as connection:
@@ -193,6 +216,7 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
         await schedule_looks(client, clock)
         async with (
             build_segments_worker(client, pool, catalog),
+            build_campaigns_worker(client, deliver, campaigns_pool),
             build_worker(client, catalog, deliver, Outcomes(pool)) as worker,
             Dispatcher(pool, configuration.database_url, client, catalog).running(),
             reconciling(pool, client),

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -59,12 +59,43 @@ _CONTENT: TypeAdapter[Content] = TypeAdapter(Content)
 
 
 @dataclass(frozen=True)
+class Manner:
+    """How whoever asks for a message wants it to be treated.
+
+    Attributes:
+        topic: What it writes about, one of the policy's.
+        priority: 1 (most important) to 5.
+        gives_way: Whether it is dropped where it would have to wait for a slot.
+        audience: The segment it is for; None if it is for whoever it is asked for.
+        leaves_alone: Journey time for which it leaves alone whoever a campaign has written to; None: for none.
+        facts: SQL that gives the text a row each, by name.
+    """
+
+    topic: str = DEFAULT_TOPIC
+    priority: int = 3
+    gives_way: bool = False
+    audience: str | None = None
+    leaves_alone: timedelta | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def _of_journey(declaration: Declaration, trigger: Mapping[str, Any]) -> Manner:
+    return Manner(
+        topic=declaration.topic,
+        priority=declaration.priority,
+        gives_way=declaration.gives_way,
+        audience=audience(declaration, trigger),
+        facts=declaration.facts,
+    )
+
+
+@dataclass(frozen=True)
 class _Asked:
     """A message a run asks for, with its customer, whose row is locked."""
 
     proposal: Proposal
     addressee: Addressee
-    declaration: Declaration | None
+    manner: Manner
     clock: Clock
     row: Row | None
 
@@ -123,12 +154,20 @@ class Deliver:
             ApplicationError: It certainly did not leave; Temporal is to try again.
         """
         with speechless():
-            return await self._deliver(request)
+            return await self.send(request, activity.info().started_time)
 
-    async def _deliver(self, request: DeliverRequest) -> Delivery:
-        info = activity.info()
+    async def send(self, request: DeliverRequest, at: datetime, manner: Manner | None = None) -> Delivery:
+        """Do what `deliver` does, for whatever activity.
+
+        Args:
+            at: The present, wall time.
+            manner: None: as the journey declares.
+
+        Raises:
+            ApplicationError: It certainly did not leave; to be tried again.
+        """
         while True:
-            claim = await self._claim(request, info.started_time)
+            claim = await self._claim(request, at, manner)
             if isinstance(claim, Delivery):
                 break
             if time.monotonic() - claim.claimed_at > LEAVES_WITHIN:
@@ -142,10 +181,10 @@ class Deliver:
         SENT.labels(request.draft.channel, claim.status or claim.verdict).inc()
         return claim
 
-    async def _claim(self, request: DeliverRequest, scheduled: datetime) -> Delivery | _Claimed:
+    async def _claim(self, request: DeliverRequest, scheduled: datetime, manner: Manner | None) -> Delivery | _Claimed:
         """Decide under the customer's lock, and commit the decision before anything leaves."""
         async with self.pool.acquire() as connection, connection.transaction():
-            asked = await self._asked(connection, request, scheduled)
+            asked = await self._asked(connection, request, scheduled, manner)
             message = asked.proposal.message
             if asked.row and (answer := await self._answer_for(connection, message, asked.row)):
                 await messages.await_also(connection, message, request.awaits)
@@ -158,23 +197,26 @@ class Deliver:
                 return Delivery(verdict=Verdict.OVERTAKEN, message=message)
             return await self._decide(connection, asked)
 
-    async def _asked(self, connection: Connection, request: DeliverRequest, scheduled: datetime) -> _Asked:
+    async def _asked(
+        self, connection: Connection, request: DeliverRequest, scheduled: datetime, manner: Manner | None
+    ) -> _Asked:
         """Lock the customer, then read what is asked for."""
         addressee = await messages.addressee(connection, request.enrolment)
         if addressee is None:
             raise ApplicationError(f"enrolment {request.enrolment} is unknown", non_retryable=True)
         clock = await customers.clock_of(connection, addressee.person.customer)
         declaration = self.catalog.journeys.get(addressee.journey)
+        manner = manner or (_of_journey(declaration, addressee.event) if declaration else Manner())
         proposal = Proposal(
             message=message_id(request.enrolment, request.draft.step, request.occurrence),
             customer=addressee.person.customer,
             journey=addressee.journey,
-            priority=declaration.priority if declaration else 3,
+            priority=manner.priority,
             request=request,
             policy_version=self.deployment.policy.version,
             now=clock.journey_time(scheduled),
         )
-        return _Asked(proposal, addressee, declaration, clock, await messages.find(connection, proposal.message))
+        return _Asked(proposal, addressee, manner, clock, await messages.find(connection, proposal.message))
 
     async def _answer_for(self, connection: Connection, message: UUID, row: Row) -> Delivery | None:
         """What there is to say of a message decided about before; None if it is still to be sent."""
@@ -193,7 +235,7 @@ class Deliver:
     async def _decide(self, connection: Connection, asked: _Asked) -> Delivery | _Claimed:
         """Ask the contact policy, and keep its answer; what may go is claimed."""
         message, now, recipient = asked.proposal.message, asked.proposal.now, asked.recipient
-        policy = self.deployment.policy
+        policy, manner = self.deployment.policy, asked.manner
         facts = await contact.facts(
             connection,
             policy,
@@ -205,10 +247,11 @@ class Deliver:
                 message_class=asked.request.draft.message_class,
                 expires_at=asked.request.expires_at,
                 journey=asked.addressee.journey,
-                topic=asked.declaration.topic if asked.declaration else DEFAULT_TOPIC,
+                topic=manner.topic,
                 priority=asked.proposal.priority,
-                gives_way=asked.declaration.gives_way if asked.declaration else False,
-                audience=audience(asked.declaration, asked.addressee.event),
+                gives_way=manner.gives_way,
+                audience=manner.audience,
+                undisturbed=now - manner.leaves_alone if manner.leaves_alone else None,
             ),
             self.deployment.default_time_zone,
         )
@@ -359,7 +402,7 @@ class Deliver:
     async def _variables(self, connection: Connection, asked: _Asked) -> dict[str, object]:
         """What a text may use."""
         facts: dict[str, Any] = {}
-        for name, sql in asked.declaration.facts.items() if asked.declaration else ():
+        for name, sql in asked.manner.facts.items():
             found = await connection.fetchrow(sql, asked.request.enrolment)
             facts[name] = dict(found) if found else None
         return {

@@ -12,6 +12,7 @@ import logs
 import settings
 from api import (
     audit,
+    campaigns,
     codec,
     customers,
     events,
@@ -123,6 +124,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         customers,
         policy,
         segments,
+        campaigns,
         silences,
         subscriptions,
         texts,

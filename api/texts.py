@@ -21,6 +21,12 @@ from workflows.declaration import Declaration, texts_named
 
 router = APIRouter(prefix="/v1/texts", tags=["texts"])
 
+FOR_CAMPAIGNS = "campaigns/"
+"""Texts of this group are no journey's."""
+
+OF_CAMPAIGNS = frozenset({"event.campaign", "event.variant"})
+"""What the event that begins a recipient's stay says."""
+
 LONGEST = 50_000
 """Characters of a text."""
 
@@ -312,8 +318,27 @@ def _file(ctx: Context, named: Name) -> Text | None:
 
 async def _must_be_known(ctx: Context, connection: Connection, named: Name) -> None:
     """Refuse a text nobody would ever send: a misspelt name."""
-    if _file(ctx, named) is None and named.template not in _users(ctx) and not await texts.versions(connection, named):
+    known = _file(ctx, named) is not None or named.template in _users(ctx) or named.template.startswith(FOR_CAMPAIGNS)
+    if not known and not await texts.versions(connection, named):
         raise _unknown(named)
+
+
+async def problems_for_campaign(ctx: Context, connection: Connection, template: str, channel: Channel) -> list[str]:
+    """Return why a campaign cannot send a text, in any language there is of it; nothing if it can."""
+    problems, default = [], ctx.texts.languages(ctx.default_locale)[-1]
+    written = await texts.published(connection, template, channel, ctx.texts.locales, "")
+    for locale in ctx.texts.locales:
+        named = Name(template, channel, locale)
+        text = _composed(ctx, named, written[locale]) if locale in written else _file(ctx, named)
+        if text:
+            problems += [
+                f"{locale}: {each}" for each in (await _checked(ctx, connection, text, campaign=True)).problems
+            ]
+        elif locale == default:
+            problems.append(
+                f"there is no text {template} for {channel} in {locale}; write and publish it, see journeys templates"
+            )
+    return problems
 
 
 def _users(ctx: Context) -> dict[str, list[Declaration]]:
@@ -325,11 +350,14 @@ def _users(ctx: Context) -> dict[str, list[Declaration]]:
     return users
 
 
-async def _checked(ctx: Context, connection: Connection, text: Text) -> Checked:
+async def _checked(ctx: Context, connection: Connection, text: Text, *, campaign: bool = False) -> Checked:
     traits = {name.split(".")[1] for name in text.variables if name.startswith("customer.")}
     provided = {f"customer.{name}" for name in await texts.traits_seen(connection, sorted(traits))}
-    provided |= _provided(text, _users(ctx).get(text.template) or ctx.catalog.journeys.values())
-    if file := _file(ctx, Name(text.template, text.channel, text.locale)):
+    if campaign or text.template.startswith(FOR_CAMPAIGNS):
+        provided |= OF_CAMPAIGNS
+    else:
+        provided |= _provided(text, _users(ctx).get(text.template) or ctx.catalog.journeys.values())
+    if not campaign and (file := _file(ctx, Name(text.template, text.channel, text.locale))):
         # What the file of the release speaks of is there.
         provided |= file.variables
     return check(text, sorted(provided), company=ctx.deployment.company, site=str(ctx.deployment.site).rstrip("/"))

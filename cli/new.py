@@ -323,7 +323,7 @@ def write(root: Path, files: Mapping[Path, str]) -> None:
         for folder in reversed(made):
             folder.rmdir()
         if isinstance(error, OSError):
-            raise Refused(f"cannot write {error.filename}: {error.strerror}; nothing was written") from None
+            raise Refused(f"cannot write {file}: {error.strerror}; nothing was written") from None
         raise
     for file, beside in waiting.items():
         beside.replace(file)

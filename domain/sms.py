@@ -13,7 +13,7 @@ ALONE_OR_JOINED = {"gsm-7": (160, 153), "ucs-2": (70, 67)}
 
 def encoding(text: str) -> str:
     """Return the cheaper encoding that has every character: ``gsm-7`` or ``ucs-2``."""
-    return "gsm-7" if GSM_7 | GSM_7_TWICE >= set(text) else "ucs-2"
+    return "gsm-7" if set(text) <= GSM_7 | GSM_7_TWICE else "ucs-2"
 
 
 def segments(text: str) -> int:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 import typing_extensions
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType
 
@@ -36,6 +36,7 @@ with workflow.unsafe.imports_passed_through():
         DeliverRequest,
         Delivery,
         Draft,
+        MessageClass,
         Status,
         Verdict,
         message_id,
@@ -61,6 +62,9 @@ EDITION = 2
 2: a wait that is over before it begins takes a timer too. A run's commands do not depend on how long its
 waits are, and durations can be changed while it is under way.
 """
+
+_TRANSACTIONAL, _MARKETING = Priority(priority_key=1), Priority(priority_key=3)
+"""Who goes first where a worker has more to send than hands; campaigns come last."""
 
 SHORTEST = timedelta(milliseconds=1)
 """Wall time of the timer of a wait that is over already."""
@@ -459,6 +463,7 @@ class Journey(Generic[P]):
                 retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)),
                 cancellation_type=ActivityCancellationType.TRY_CANCEL,
                 summary=f"{request.draft.channel}: {request.draft.template}",
+                priority=_TRANSACTIONAL if request.draft.message_class is MessageClass.TRANSACTIONAL else _MARKETING,
             )
         except ActivityError:
             # A cancelled activity surfaces as an ordinary exception, which a cascade would take

@@ -180,7 +180,50 @@ TEXTS = (
     "create unique index one_published on texts (template, channel, locale, edition) where status = 'published'",
 )
 
-STATEMENTS: tuple[str, ...] = (*SEGMENTS, *TEXTS)
+# A campaign's `form` is never changed once it has begun. `cursor` is the last customer its planning has done with.
+CAMPAIGNS = (
+    """
+    create table campaigns (
+        id int generated always as identity primary key,
+        name text not null unique,
+        form jsonb not null,
+        status text not null default 'draft' check (status in ('draft', 'running', 'paused', 'stopped', 'finished')),
+        created_by text not null,
+        created_at timestamptz not null default now(),
+        started_by text,
+        started_at timestamptz,
+        cursor bigint not null default 0,
+        excluded bigint not null default 0,
+        planned_at timestamptz,
+        ended_at timestamptz
+    )
+    """,
+    "create index on campaigns (id) where status in ('running', 'paused', 'stopped') and ended_at is null",
+    # `due_at` is wall time: customers may have journey times of their own.
+    """
+    create table campaign_recipients (
+        campaign_id int not null references campaigns,
+        customer_id bigint not null references customers,
+        enrolment_id bigint not null unique references enrolments,
+        variant text not null,
+        step int not null default 0,
+        occurrence int not null default 1,
+        due_at timestamptz not null,
+        expires_at timestamptz not null,
+        failures int not null default 0,
+        outcome text,
+        primary key (campaign_id, customer_id)
+    )
+    """,
+    "create index on campaign_recipients (campaign_id, due_at) where outcome is null",
+    "create index on campaign_recipients (customer_id)",
+    # Whom a campaign has written to lately.
+    """
+    create index campaign_messages on messages (customer_id, journey_at) where starts_with(journey, 'campaign:')
+    """,
+)
+
+STATEMENTS: tuple[str, ...] = (*SEGMENTS, *TEXTS, *CAMPAIGNS)
 
 
 def upgrade() -> None:
