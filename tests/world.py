@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import time
@@ -18,6 +19,7 @@ from temporalio.testing import ActivityEnvironment, TimeSkipper, TimeSkippingCon
 
 from activities.deliver import Deliver
 from activities.outcomes import Outcomes
+from activities.pulse import Pulse
 from api.intake import Accepted, Answer, Terms, accept
 from api.segment import read_call
 from cli.stack import EmbeddedStack
@@ -394,14 +396,19 @@ async def open_world(stack: EmbeddedStack, temporal: Client, configuration: Sett
     catalog = Catalog.of((*JOURNEYS, *STORIES))
     async with (
         await open_pool(stack.database_url) as pool,
-        delivering(pool, catalog, configuration, deployment) as deliver,
-        build_worker(temporal, catalog, deliver, Outcomes(pool)),
-        httpx.AsyncClient(base_url=stack.sandbox_url) as providers,
+        delivering(pool, catalog, configuration, deployment) as ready,
     ):
-        async with pool.acquire() as connection:
-            await installation.begin(connection, configuration.speed)
-        dispatcher = Dispatcher(pool, stack.database_url, temporal, catalog)
-        # A callback in the middle of a skip would lose against the clock: it comes before the answer.
-        (await providers.put("/_sandbox/callbacks", json={"before_answer": True})).raise_for_status()
-        skipper = TimeSkipper(temporal, config=TimeSkippingConfig(enabled=False))
-        yield World(stack, configuration, temporal, pool, catalog, dispatcher, deliver, skipper, providers)
+        # Some tests hold this process up for many seconds, which is no pause to be wary of. Under time skipping
+        # a message given back would be asked for again hours later.
+        deliver = replace(ready, pulse=Pulse(a_pause=math.inf))
+        async with (
+            build_worker(temporal, catalog, deliver, Outcomes(pool)),
+            httpx.AsyncClient(base_url=stack.sandbox_url) as providers,
+        ):
+            async with pool.acquire() as connection:
+                await installation.begin(connection, configuration.speed)
+            dispatcher = Dispatcher(pool, stack.database_url, temporal, catalog)
+            # A callback in the middle of a skip would lose against the clock: it comes before the answer.
+            (await providers.put("/_sandbox/callbacks", json={"before_answer": True})).raise_for_status()
+            skipper = TimeSkipper(temporal, config=TimeSkippingConfig(enabled=False))
+            yield World(stack, configuration, temporal, pool, catalog, dispatcher, deliver, skipper, providers)
