@@ -16,7 +16,8 @@ from cli.torture.storm import Storm, Tell, rage
 from settings import Deployment
 
 LATE_WITHIN = 120.0
-"""Wall seconds in which what is only late must have got on; journeys go on while they are judged."""
+"""Wall seconds in which some of what is only late must have got on; journeys go on while they are judged, and one look
+at all of them takes a while itself."""
 
 PASSING = {"stuck", "unresolved"}
 """Promises that look broken for a moment while something is under way."""
@@ -70,9 +71,10 @@ async def run(
 async def _judged(stage: Stage, storm: Storm, tell: Tell) -> tuple[Evidence, list[Violation]]:
     """Judge, and look again at what may only be under way: what is broken stays so."""
     policy = Deployment.model_validate(tomllib.loads(CONFIGURATION.read_text())).policy
-    accepted, deadline = storm.accepted, time.monotonic() + LATE_WITHIN
+    accepted = storm.accepted
     tell("judging")
     suspects: set[str] | None = None
+    deadline = 0.0
     while True:
         evidence = await gather(stage, accepted.at, accepted.answers, accepted.refused, storm.unfinished)
         violations = [
@@ -80,7 +82,10 @@ async def _judged(stage: Stage, storm: Storm, tell: Tell) -> tuple[Evidence, lis
             for each in judge(evidence, policy)
             if each.promise not in PASSING or suspects is None or each.about in suspects
         ]
-        suspects = {each.about for each in violations if each.promise in PASSING}
+        found = {each.about for each in violations if each.promise in PASSING}
+        if suspects is None or len(found) < len(suspects):
+            deadline = time.monotonic() + LATE_WITHIN
+        suspects = found
         if not suspects or time.monotonic() > deadline:
             return evidence, violations
         tell(f"{len(suspects)} runs and messages may be under way; looking again")
