@@ -79,6 +79,7 @@ def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: O
         activities=[
             deliver.deliver,
             outcomes.record_outcome,
+            outcomes.record_command,
             resolve.resolve_sends,
             *Erase(deliver.pool, erasers).activities,
         ],

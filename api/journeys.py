@@ -22,7 +22,7 @@ from api.problems import RETRY_AFTER_SECONDS, FieldError, Problem, documented
 from api.segment import Invalid, read_call
 from dispatch.reconciler import STUCK_QUERY
 from dispatch.runs import RPC_TIMEOUT
-from domain.enrolments import Outcome
+from domain.enrolments import AUDITED, Outcome
 from domain.events import JOURNEY_STOPPED
 from domain.uncertain import Resolution
 from store import customers, enrolments, events, reports
@@ -335,7 +335,7 @@ async def command_enrolment(number: Number, command: Command, ctx: Ctx, key: Ope
         return Done(result="stopped")
     try:
         result: str = await ctx.temporal.get_workflow_handle(enrolment.workflow_id).execute_update(
-            command.value, result_type=str, rpc_timeout=RPC_TIMEOUT
+            command.value, id=f"{AUDITED}{uuid4()}", result_type=str, rpc_timeout=RPC_TIMEOUT
         )
     except WorkflowUpdateFailedError as error:
         reason = error.cause.message if isinstance(error.cause, ApplicationError) else "the run refused"

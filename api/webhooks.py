@@ -5,6 +5,7 @@ under the customer's lock. So a report that comes twice, late or out of order do
 """
 
 import re
+import string
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any, Literal, TypeVar
@@ -43,8 +44,12 @@ TEXTING = (Channel.SMS, Channel.WHATSAPP)
 NO_ANSWER = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 """TwiML: write nothing back."""
 
-STOP = {"stop", "stopall", "unsubscribe", "cancel", "end", "quit", "стоп", "отписка"}
-"""Twilio's opt-out words (twilio.com/docs/messaging/tutorials/advanced-opt-out), and the Russian ones."""
+STOP = {
+    *("stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout", "opt out", "opt-out"),
+    *("стоп", "отписка", "отписаться", "отпишись"),
+}
+"""Opt-out words: Twilio's (twilio.com/docs/messaging/tutorials/advanced-opt-out), those of 47 CFR 64.1200(a)(10), and
+the Russian ones. They count as whole messages only, whatever punctuation is around them."""
 START = {"start", "unstop"}
 YES = "yes"
 """Undoes a STOP as START does, unless it answers a question of ours."""
@@ -201,7 +206,7 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
     """
     form = signed.twilio(request, await raw_body(request, SMALL))
     sid, (channel, number) = _field(form, "MessageSid"), _number(_field(form, "From"))
-    word = _value(form, "Body").strip().casefold()
+    text = _value(form, "Body").strip().casefold()
     async with ctx.pool.acquire() as connection, connection.transaction():
         message = await callbacks.answered(
             connection, channel, number, _value(form, "OriginalRepliedMessageSid") or None
@@ -212,7 +217,7 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
             suppression = (await consents.suppressed(connection, {channel: number})).get(channel)
             keyword = _keyword(
                 _value(form, "OptOutType"),
-                word,
+                _word(text),
                 stopped=suppression is not None and suppression.reason == "opted_out",
                 asked=about is not None and about.asks,
             )
@@ -226,10 +231,15 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
                     proof={"sid": sid},
                 )
             elif about and keyword is None:
-                choice = _chosen(about, _value(form, "ButtonPayload") or word)
+                choice = _chosen(about, _value(form, "ButtonPayload") or text)
                 report = Report("twilio", sid, datetime.now(UTC), choice=choice)
                 await move(connection, about.message, Status.REPLIED, report)
     return Response(NO_ANSWER, media_type="text/xml")
+
+
+def _word(text: str) -> str:
+    """Return what somebody wrote without what people put around a word: "Stop!" is a STOP."""
+    return " ".join(text.strip(string.whitespace + string.punctuation + "«»“”„…").split())
 
 
 _OPTS = {"STOP": consents.opted_out, "START": consents.opted_in}

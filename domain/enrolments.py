@@ -76,6 +76,10 @@ class Departure(BaseModel, frozen=True):
     event: str | None = None
 
 
+AUDITED = "audited-"
+"""How the id of a command to a run begins that has an entry in the audit log already."""
+
+
 class Start(BaseModel, frozen=True):
     """Input of a run: numbers, declared fields and parameters; nothing personal.
 

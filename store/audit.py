@@ -74,6 +74,17 @@ async def record(
     await answer(connection, await begin(connection, actor, action, subject, detail), DONE)
 
 
+async def record_once(connection: Connection, actor: str, action: str, subject: Mapping[str, Any], update: str) -> None:
+    """Enter what was done under an id of Temporal's, unless that has been entered."""
+    known = await connection.fetchval(
+        "select 1 from audit where subject @> $1 and detail @> jsonb_build_object('update', $2::text)",
+        dict(subject),
+        update,
+    )
+    if not known:
+        await record(connection, actor, action, subject, {"update": update})
+
+
 async def page(
     connection: Connection,
     *,

@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
     from domain.enrolments import (
+        AUDITED,
         DeliveryStatus,
         Departure,
         FormProgress,
@@ -53,11 +54,12 @@ with workflow.unsafe.imports_passed_through():
 DELIVER_TIMEOUT = timedelta(seconds=30)
 """Wall time of one attempt of `deliver`; longer than a provider call and its two transactions."""
 
-EDITION = 2
+EDITION = 3
 """Of the commands this base class gives. A run keeps the edition it began with, so that it replays.
 
 2: a wait that is over before it begins takes a timer too. A run's commands do not depend on how long its
 waits are, and durations can be changed while it is under way.
+3: what an operator does straight in Temporal is entered in the audit log.
 """
 
 SHORTEST = timedelta(seconds=1)
@@ -264,10 +266,11 @@ class Journey(Generic[P]):
             self._describe()
 
     @workflow.update
-    def pause(self) -> str:
+    async def pause(self) -> str:
         """Operator: start no message until `resume`; timers run on."""
         self._paused = True
         self._describe()
+        await self._enter("pause")
         return "paused; timers run on, what becomes due is acted on at resume"
 
     @pause.validator
@@ -275,10 +278,11 @@ class Journey(Generic[P]):
         self._refuse_if(self._paused, "it is paused already")
 
     @workflow.update
-    def resume(self) -> str:
+    async def resume(self) -> str:
         """Operator: go on after `pause`."""
         self._paused = False
         self._describe()
+        await self._enter("resume")
         return "resumed"
 
     @resume.validator
@@ -286,10 +290,11 @@ class Journey(Generic[P]):
         self._refuse_if(not self._paused, "it is not paused")
 
     @workflow.update
-    def stop(self) -> str:
+    async def stop(self) -> str:
         """Operator: end this enrolment now, without a goal."""
         self._departure = Departure(sequence=self._seen, outcome=Outcome.STOPPED)
         self._describe()
+        await self._enter("stop")
         return "stopped"
 
     @stop.validator
@@ -297,16 +302,29 @@ class Journey(Generic[P]):
         self._refuse_if(False, "")
 
     @workflow.update
-    def skip_wait(self) -> str:
+    async def skip_wait(self) -> str:
         """Operator: end the current wait as if its time were over."""
         wait = self._waits[0]
         wait.skipped = True
+        await self._enter("skip_wait")
         return f"no longer waits for {wait.what}"
 
     @skip_wait.validator
     def _may_skip_wait(self) -> None:
         self._refuse_if(not self._waits, "it is not waiting for anything")
         self._refuse_if(self._waits[0].policy, f"the wait is the contact policy's: {self._waits[0].what}")
+
+    async def _enter(self, command: str) -> None:
+        """Enter a command in the audit log, unless it came over HTTP and has an entry already."""
+        update = workflow.current_update_info()
+        if self._start.edition < 3 or update is None or update.id.startswith(AUDITED):
+            return
+        await workflow.execute_local_activity(
+            "record_command",
+            args=[self._start.enrolment, command, update.id],
+            start_to_close_timeout=timedelta(seconds=10),
+            retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),
+        )
 
     @workflow.query
     def standing(self) -> dict[str, Any]:
@@ -358,6 +376,7 @@ class Journey(Generic[P]):
 
     async def _record(self) -> None:
         """Write the outcome to our own tables: the one closing record of a run."""
+        await workflow.wait_condition(workflow.all_handlers_finished)
         self._describe()
         assert self._departure is not None
         await workflow.execute_local_activity(

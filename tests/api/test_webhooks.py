@@ -346,7 +346,11 @@ TWIML = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 
 
 @pytest.mark.parametrize(
-    "word", ["STOP", " stop ", "StopAll", "UNSUBSCRIBE", "cancel", "END", "Quit", "стоп", "ОТПИСКА"]
+    "word",
+    [
+        *("STOP", " stop ", "StopAll", "UNSUBSCRIBE", "cancel", "END", "Quit", "revoke", "Opt  out", "OPTOUT"),
+        *("Stop!", "«Стоп».", "ОТПИСКА", "стоп!!!"),
+    ],
 )
 async def test_stop_in_any_case_stops_that_channel_to_that_number(scene: Scene, word: str) -> None:
     person = await scene.person()

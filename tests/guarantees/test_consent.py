@@ -195,6 +195,23 @@ async def test_a_claim_that_waits_for_a_wish_sees_it(world: World, whose: str) -
     assert (await asked).reason == "no_consent:email/offers withdrawn, one_click"
 
 
+async def test_a_stop_from_a_phone_two_share_waits_for_a_claim_of_either(world: World) -> None:
+    first = await a_reader(world)
+    second = await a_reader(world, phone=first.person.phone)
+    message = await first.is_sent(sms)
+    async with world.pool.acquire() as claiming, world.pool.acquire() as observer, claiming.transaction():
+        await claiming.execute(
+            "select 1 from customers c join identities i on i.customer_id = c.id where i.value = $1 for update of c",
+            second.person.user_id,
+        )
+        replying = asyncio.create_task(first.does(message.message, "reply", text="STOP"))
+        await world.until(lambda: waits_for_a_lock(observer), True)
+        assert await first.ledger() == []
+    await replying
+    await world.until(first.ledger, [("sms", "*", False, "twilio:stop")])
+    assert (await second.is_sent(sms)).reason == "suppressed:opted_out"
+
+
 # Any sequence of wishes.
 
 TOPICS = ("offers", "news")

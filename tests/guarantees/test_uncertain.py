@@ -4,7 +4,9 @@ The judge is the providers' own ledger: how many messages of an id took effect.
 """
 
 import asyncio
+import os
 import re
+import signal
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -676,3 +678,31 @@ async def test_the_decision_and_its_evidence_are_told_and_nothing_personal(world
     assert re.search(r"looked into:\*\* [1-9].*\*\*[1-9]\d*\*\* found at their providers", details, re.DOTALL), details
     kept = history.to_json() + str(message["evidence"]) + details
     assert [secret for secret in (person.phone, person.email, person.user_id, "car loan") if secret in kept] == []
+
+
+async def test_what_is_handed_over_again_leaves_within_two_seconds_of_its_claim_or_not_at_all(world: World) -> None:
+    person = await in_doubt(world, "push")
+    await pass_on_the_wall(world, [person], MINUTE)
+    # Channels of its own, which have no token yet.
+    async with delivering(world.pool, world.catalog, world.settings, world.settings.deployment()) as ready:
+        resolve = Resolve(world.pool, world.catalog, ready.channels, ready.deployment)
+        async with world.pool.acquire() as connection:
+            doubt = await uncertain.take(connection, MINUTE)
+        assert doubt is not None
+        assert doubt.recipient == person.token
+        google = world.stack.pids["sandbox"]
+        os.kill(google, signal.SIGSTOP)
+        try:
+            looking = asyncio.create_task(resolve.look_into(doubt))
+            await world.until(lambda: person.status_of("push"), "sending")
+            # Longer than a claim holds, shorter than is waited for a token.
+            await asyncio.sleep(2.3)
+        finally:
+            os.kill(google, signal.SIGCONT)
+        assert await looking is None
+    row = await row_of(person)
+    assert row["status"] == "unknown"
+    assert [each["code"] for each in row["evidence"] if each["fact"] == "not_processed"] == ["claimed too long ago"]
+    ledger = await world.providers.get("/_sandbox/ledger", params={"message_id": str(row["id"])})
+    (effect,) = ledger.json()["entries"]
+    assert effect["details"].get("replacements", []) == []

@@ -110,6 +110,27 @@ async def test_stop_works_while_paused_and_only_once(world: World) -> None:
     assert await person.outcome_kept() == "stopped"
 
 
+async def test_what_is_done_straight_in_temporal_is_in_the_audit_log_once_and_what_came_over_http_not_twice(
+    world: World,
+) -> None:
+    person = await world.person()
+    await person.begins()
+    stay = (await person.enrolments())[0]["id"]
+    headers = {"Authorization": f"Bearer {world.stack.operator_key}"}
+    async with httpx.AsyncClient(base_url=world.stack.api_url, headers=headers) as operator:
+        await tell(person, "pause")
+        (await operator.post(f"/v1/enrolments/{stay}/resume")).raise_for_status()
+        await tell(person, "stop")
+        assert await person.outcome() == "stopped"
+        entries = (await operator.get("/v1/audit", params={"action": "command_enrolment"})).json()["entries"]
+    mine = [each for each in reversed(entries) if each["subject"].get("number") == stay]
+    assert [(each["subject"]["command"], each["actor"]) for each in mine] == [
+        ("pause", "temporal"),
+        ("resume", "operator"),
+        ("stop", "temporal"),
+    ]
+
+
 async def test_the_wait_of_the_contact_policy_cannot_be_skipped(world: World) -> None:
     person = await world.person(timezone=where_it_is(23))
     await person.does("question_begun", application_id="A-1")
