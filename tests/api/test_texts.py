@@ -1,0 +1,143 @@
+"""A text is changed without a release: drafted, checked, looked at, published, taken back."""
+
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.api.scene import READER, Scene
+
+PUSH = "/v1/texts/abandoned_application/partly_filled/push/en"
+SMS = "/v1/texts/abandoned_application/partly_filled/sms/en"
+LINK = "{{ site }}/credit/application/{{ event.application_id }}"
+GOOD = f"---\ntitle: Still there\nlink: {LINK}\n---\nGo on where you stopped."
+
+
+async def draft(scene: Scene, source: str, path: str = PUSH, **more: Any) -> httpx.Response:
+    return await scene.as_operator("POST", f"{path}/versions", {"source": source, **more})
+
+
+async def publish(scene: Scene, path: str, number: int) -> httpx.Response:
+    return await scene.as_operator("POST", f"{path}/versions/{number}/publish")
+
+
+async def in_use(scene: Scene, path: str = PUSH) -> dict[str, Any]:
+    told: dict[str, Any] = (await scene.get(path)).json()
+    return told
+
+
+async def test_a_version_is_drafted_published_and_taken_back(scene: Scene) -> None:
+    before = await in_use(scene)
+    assert before["published"] is None
+    one = (await draft(scene, GOOD, note="shorter")).json()
+    assert (one["status"], one["problems"], one["created_by"], one["note"]) == (
+        "draft",
+        [],
+        "operator:operate",
+        "shorter",
+    )
+    assert one["sample"]["title"] == "Still there"
+    assert (await in_use(scene))["source"] == before["source"]
+    assert (await publish(scene, PUSH, one["number"])).json()["published_by"] == "operator:operate"
+    assert (await in_use(scene))["source"] == GOOD
+    two = (await draft(scene, GOOD.replace("Still there", "Almost there"))).json()
+    assert (await publish(scene, PUSH, two["number"])).status_code == 200
+    assert (await publish(scene, PUSH, two["number"])).status_code == 409
+    back = (await scene.as_operator("POST", f"{PUSH}/rollback")).json()
+    assert (back["published"], back["source"]) == (one["number"], GOOD)
+    file = (await scene.as_operator("POST", f"{PUSH}/rollback")).json()
+    assert (file["published"], file["source"]) == (None, before["source"])
+    assert (await scene.as_operator("POST", f"{PUSH}/rollback")).status_code == 409
+    # A version that was published once can be published again.
+    assert (await publish(scene, PUSH, one["number"])).status_code == 200
+    assert [each["status"] for each in (await in_use(scene))["versions"]] == ["retired", "published"]
+    await scene.as_operator("POST", f"{PUSH}/rollback")
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "problem"),
+    [
+        (PUSH, GOOD.replace("Go on", "{{ event.bank }}: go on"), "event.bank: nothing provides this variable"),
+        (PUSH, GOOD.replace("Go on", "{{ customer.shoe_size }}"), "customer.shoe_size: nothing provides this variable"),
+        (PUSH, GOOD.replace("Go on", "Go on " * 60), "body: "),
+        (PUSH, GOOD.replace(LINK, "javascript:alert(1)"), "a link must be an http(s) address"),
+        (PUSH, GOOD.replace(LINK, "https://{{ customer.first_name }}.example/"), "must lead to the site"),
+        (SMS, "Прочтите " * 60, "body: 9 segments (ucs-2), at most 6"),
+    ],
+)
+async def test_what_cannot_be_sent_is_drafted_but_not_published(
+    scene: Scene, path: str, source: str, problem: str
+) -> None:
+    await scene.person(first_name="Ada")
+    drafted = (await draft(scene, source, path)).json()
+    assert problem in "; ".join(drafted["problems"])
+    refused = await publish(scene, path, drafted["number"])
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_text")
+    assert problem in refused.json()["message"]
+    assert (await in_use(scene, path))["published"] is None
+    assert (await scene.as_operator("DELETE", f"{path}/versions/{drafted['number']}")).status_code == 204
+    assert (await scene.get(f"{path}/versions/{drafted['number']}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("source", "rule"),
+    [
+        ("no header", "line 1: header field 'title' is missing"),
+        ("---\ntitle: x\n---\n{{ customer.first_name", "line 4: "),
+        ("---\ntitle: x\n---\n{{ secrets.key }}", "line 4: unknown variable 'secrets'"),
+        ("---\ntitle: x\nsubject: y\n---\nz", "line 3: unknown header field 'subject'"),
+        ("---\ntitle: x\n---\n", "there is no body"),
+    ],
+)
+async def test_what_is_no_text_is_refused_with_its_line(scene: Scene, source: str, rule: str) -> None:
+    refused = await draft(scene, source)
+    assert refused.status_code == 400
+    (error,) = refused.json()["errors"]
+    assert error["field"] == "source"
+    assert rule in error["rule"]
+
+
+async def test_a_name_nobody_sends_is_refused(scene: Scene) -> None:
+    misspelt = PUSH.replace("partly_filled", "party_filled")
+    refused = await draft(scene, GOOD, misspelt)
+    assert (refused.status_code, refused.json()["code"]) == (404, "unknown_text")
+    assert (await scene.get(misspelt)).status_code == 404
+
+
+async def test_a_preview_is_written_with_a_customers_own_data(scene: Scene) -> None:
+    person = await scene.person(first_name="Grace")
+    number = (await draft(scene, GOOD.replace("Go on", "{{ customer.first_name }}, go on"))).json()["number"]
+    body = {"user_id": person.user_id, "event": {"application_id": "A-77"}}
+    shown = await scene.as_operator("POST", f"{PUSH}/versions/{number}/preview", body)
+    assert shown.json()["body"] == "Grace, go on where you stopped."
+    assert shown.json()["link"].endswith("/credit/application/A-77")
+    missing = await scene.as_operator("POST", f"{PUSH}/versions/{number}/preview", {"user_id": person.user_id})
+    assert (missing.status_code, missing.json()["errors"][0]["rule"]) == (400, "event.application_id is missing")
+    nobody = await scene.as_operator("POST", f"{PUSH}/versions/{number}/preview", {"user_id": uuid4().hex})
+    assert nobody.status_code == 404
+
+
+async def test_every_text_is_listed_with_who_uses_it(scene: Scene) -> None:
+    listed = (await scene.get("/v1/texts")).json()
+    one = next(each for each in listed if each["template"].endswith("/another_bank") and each["channel"] == "call")
+    assert one["used_by"] == ["RefusedByBank"]
+    assert {each["locale"] for each in listed} == {"en", "ru"}
+
+
+async def test_an_edition_is_for_its_month_alone(scene: Scene) -> None:
+    december = f"{PUSH}?edition=2026-12"
+    made = await scene.as_operator("POST", f"{PUSH}/versions?edition=2026-12", {"source": GOOD})
+    assert made.status_code == 201
+    assert (await scene.get(december)).json()["source"] is None
+    number = made.json()["number"]
+    await scene.as_operator("POST", f"{PUSH}/versions/{number}/publish?edition=2026-12")
+    assert (await scene.get(december)).json()["source"] == GOOD
+    assert (await in_use(scene))["published"] is None
+    assert (await scene.get(f"{PUSH}?edition=2026-13")).status_code == 422
+
+
+async def test_readers_may_look_and_not_write(scene: Scene) -> None:
+    headers = {"Authorization": f"Bearer {READER}"}
+    for method, path in (("POST", f"{PUSH}/versions"), ("POST", f"{PUSH}/rollback")):
+        assert (await scene.http.request(method, path, headers=headers, json={"source": GOOD})).status_code == 403
