@@ -191,22 +191,17 @@ class Bench:
             body = {"batch": calls[place : place + 500]}
             (await self.http.post("/v1/batch", json=body, auth=(self.write_key, ""))).raise_for_status()
         self._add(f"{TOUCHED:,} events accepted", began, "over HTTP, 500 a batch")
-        while not (
-            row := await self.pool.fetchrow(
-                """
-                select extract(epoch from sum(finished_at - started_at))::float as seconds, sum(entered) as entered,
-                       sum(departed) as departed, sum(examined) as examined
-                from segment_evaluations where id > $1 and segment_id is null and finished_at is not null
-                having sum(examined) >= $2
-                """,
-                after,
-                TOUCHED,
-            )
-        ):
-            await asyncio.sleep(0.2)
-        told = (
-            f"{row['examined']:,} looked at by {len(FORMS)} segments, {row['entered']} entered, {row['departed']} left"
+        row = await self._found(
+            """
+            select extract(epoch from sum(finished_at - started_at))::float as seconds, sum(entered) as entered,
+                   sum(departed) as departed, sum(examined) as examined
+            from segment_evaluations where id > $1 and segment_id is null and finished_at is not null
+            having sum(examined) >= $2
+            """,
+            after,
+            TOUCHED,
         )
+        told = f"{row['examined']:,} looked at by all segments, {row['entered']} entered, {row['departed']} left"
         self.steps.append(Step("look at those", row["seconds"], told))
 
     async def explain(self, segment: str) -> None:
@@ -221,19 +216,24 @@ class Bench:
         return last
 
     async def _scanned(self, name: str, after: int) -> None:
-        while not (
-            row := await self.pool.fetchrow(
-                """
-                select extract(epoch from finished_at - started_at)::float as seconds, examined, entered, departed, failed
-                from segment_evaluations where id > $1 and segment_id is not null and finished_at is not null
-                """,
-                after,
-            )
-        ):
-            await asyncio.sleep(0.2)
+        row = await self._found(
+            """
+            select extract(epoch from finished_at - started_at)::float as seconds, examined, entered, departed,
+                   failed
+            from segment_evaluations where id > $1 and segment_id is not null and finished_at is not null
+            """,
+            after,
+        )
         assert row["failed"] is None, row["failed"]
         told = f"{row['examined']:,} looked at, {row['entered']:,} entered, {row['departed']:,} left"
         self.steps.append(Step(name, row["seconds"], told))
+
+    async def _found(self, query: str, *arguments: object) -> asyncpg.Record:
+        """Ask again until there is a row."""
+        while True:
+            if row := await self.pool.fetchrow(query, *arguments):
+                return row
+            await asyncio.sleep(0.2)
 
     def _add(self, name: str, began: float, told: str, *, of: int = 1) -> None:
         self.steps.append(Step(name, (time.monotonic() - began) / of, told))
