@@ -1,5 +1,6 @@
 """What a request needs: the database, the enabled journeys, who is calling."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -18,9 +19,11 @@ from settings import Deployment, Settings
 from store.customers import Tombstones
 from store.database import Connection, Pool
 from store.keys import Key, Scope
-from storyboards.story import Storyboard
+from storyboards.rehearsal import rehearse
+from storyboards.story import Storyboard, storyboard
 from templates.renderer import Texts
 from workflows.catalog import Catalog
+from workflows.declaration import Declaration
 
 
 @dataclass
@@ -53,6 +56,12 @@ class Context:
     def terms(self) -> Terms:
         """What it takes to judge an event."""
         return Terms(self.catalog, self.policy, self.tombstones)
+
+    async def board(self, declaration: Declaration) -> Storyboard:
+        """Return a journey's story, rehearsed once per process: neither its code nor its parameters change."""
+        if declaration.name not in self.boards:
+            self.boards[declaration.name] = await asyncio.to_thread(lambda: storyboard(rehearse(declaration)))
+        return self.boards[declaration.name]
 
     def run_url(self, workflow_id: str) -> str | None:
         """Address of a run in the Temporal UI, where it is known."""

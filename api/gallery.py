@@ -3,7 +3,6 @@
 They run no script and load nothing. A browser asks for a key by itself: any with the scope `read`, as the password.
 """
 
-import asyncio
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +24,7 @@ from domain.messages import Channel, Draft
 from store import reports, texts
 from store.database import Connection
 from storyboards.picture import LABELS, STYLE, at_any_moment, draw, duration, starting, terms
-from storyboards.rehearsal import rehearse
-from storyboards.story import Storyboard, storyboard
+from storyboards.story import Storyboard
 from templates.headline import headline
 from templates.renderer import BadText
 from workflows.declaration import Declaration, Parameters
@@ -57,7 +55,7 @@ async def show_journeys(_: PageReader, ctx: Ctx, db: Db) -> Response:
     stays = await reports.journeys(db)
     shown = []
     for declaration in sorted(ctx.catalog.journeys.values(), key=lambda each: (each.pack, each.name)):
-        board = await _board(ctx, declaration)
+        board = await ctx.board(declaration)
         shown.append(
             {
                 **_facts(board),
@@ -84,7 +82,7 @@ async def show_journey(
     declaration = ctx.catalog.journeys.get(name)
     if declaration is None:
         return _page(ctx, "no_journey.html", "There is no such journey", 404, names=sorted(ctx.catalog.journeys))
-    board = await _board(ctx, declaration)
+    board = await ctx.board(declaration)
     begin = await _headlines(ctx, db, board)
     language = ctx.texts.locales[0]
 
@@ -108,17 +106,10 @@ async def show_journey(
     )
 
 
-async def _board(ctx: Context, declaration: Declaration) -> Storyboard:
-    """Return a journey's story, rehearsed once per process: neither its code nor its parameters change."""
-    if declaration.name not in ctx.boards:
-        ctx.boards[declaration.name] = await asyncio.to_thread(lambda: storyboard(rehearse(declaration)))
-    return ctx.boards[declaration.name]
-
-
 async def _headlines(ctx: Context, connection: Connection, board: Storyboard) -> Headlines:
     """Return how the texts of a journey begin that would be sent now: published ones before files."""
     site, found = str(ctx.deployment.site).rstrip("/"), {}
-    for draft in (draft for sent in board.messages for draft in sent.drafts if not draft.edition):
+    for draft in (draft for draft in board.drafts if not draft.edition):
         written = await texts.published(connection, draft.template, draft.channel, ctx.texts.locales, "")
         for locale in ctx.texts.locales:
             text = ctx.texts.get(draft.template, draft.channel, locale)
@@ -148,7 +139,7 @@ class _Row:
 
 def _facts(board: Storyboard) -> dict[str, Any]:
     declaration = board.declaration
-    drafts = [draft for sent in board.messages for draft in sent.drafts]
+    drafts = board.drafts
     channels = Counter(draft.channel for draft in drafts)
     return {
         "name": declaration.name,

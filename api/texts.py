@@ -1,7 +1,8 @@
 """Texts without a release: a new version is drafted, checked, looked at, published, taken back."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query
@@ -11,7 +12,7 @@ from api.context import Context, Ctx, Db, Operator, Reader
 from api.customers import TEXT, existing
 from api.problems import FieldError, Problem, documented
 from domain.messages import Channel, Content
-from store import customers, texts
+from store import customers, installation, texts
 from store.database import Connection
 from store.texts import Name, Version
 from templates.checks import Checked, check
@@ -119,17 +120,24 @@ _CHANGE = documented(400, 401, 403, 404, 409, 422, 503)
 
 @router.get("", responses=documented(401, 403, 503))
 async def list_texts(_: Reader, ctx: Ctx, db: Db) -> list[KnownText]:
-    """List every text that can be sent, with the version in use."""
-    used = _users(ctx)
+    """List every text that can be sent, with the version in use; of what is written for each month, this one's too."""
+    senders = await _senders(ctx)
+    month = f"{(await installation.clock(db)).journey_time(datetime.now(UTC)):%Y-%m}"
     written = {(row["template"], row["channel"], row["locale"], row["edition"]): row for row in await texts.written(db)}
     names = {(text.template, str(text.channel), text.locale, "") for text in ctx.texts} | written.keys()
+    names |= {
+        (each.template, str(each.channel), locale, month)
+        for each in senders
+        for locale in ctx.texts.locales
+        if each.monthly
+    }
     return [
         KnownText(
             template=template,
             channel=Channel(channel),
             locale=locale,
             edition=edition,
-            used_by=sorted(each.name for each in used.get(template, ())),
+            used_by=sorted({each.journey.name for each in senders if each.sends(template, channel)}),
             published=row["published"] if (row := written.get((template, channel, locale, edition))) else None,
             newest=row["newest"] if row else None,
             drafts=row["drafts"] if row else 0,
@@ -318,9 +326,18 @@ def _file(ctx: Context, named: Name) -> Text | None:
 
 async def _must_be_known(ctx: Context, connection: Connection, named: Name) -> None:
     """Refuse a text nobody would ever send: a misspelt name."""
-    known = _file(ctx, named) is not None or named.template in _users(ctx) or named.template.startswith(FOR_CAMPAIGNS)
-    if not known and not await texts.versions(connection, named):
-        raise _unknown(named)
+    if _file(ctx, named) is not None or (named.template.startswith(FOR_CAMPAIGNS) and not named.edition):
+        return
+    senders = [each for each in await _senders(ctx) if each.sends(named.template, named.channel)]
+    if any(each.monthly is bool(named.edition) for each in senders) or await texts.versions(connection, named):
+        return
+    if named.edition and (senders or _file(ctx, replace(named, edition="")) is not None):
+        raise Problem(
+            404, "unknown_text", f"{named.template} is for always, no journey asks for a month's; leave the edition out"
+        )
+    if senders:
+        raise Problem(404, "unknown_text", f"{named.template} is written for each month; give one as the edition")
+    raise _unknown(named)
 
 
 async def problems_for_campaign(ctx: Context, connection: Connection, template: str, channel: Channel) -> list[str]:
@@ -341,13 +358,34 @@ async def problems_for_campaign(ctx: Context, connection: Connection, template: 
     return problems
 
 
-def _users(ctx: Context) -> dict[str, list[Declaration]]:
-    """The journeys that name each template."""
-    users: dict[str, list[Declaration]] = {}
-    for declaration in ctx.catalog.journeys.values():
-        for template in {named.template for named in texts_named(declaration.workflow)}:
-            users.setdefault(template, []).append(declaration)
-    return users
+@dataclass(frozen=True)
+class _Sender:
+    """A journey and a text it sends.
+
+    Attributes:
+        monthly: It asks for the text of the month.
+    """
+
+    journey: Declaration
+    template: str
+    channel: Channel
+    monthly: bool
+
+    def sends(self, template: str, channel: str) -> bool:
+        """Whether it is this text."""
+        return (self.template, self.channel) == (template, channel)
+
+
+async def _senders(ctx: Context) -> list[_Sender]:
+    """Who sends what: as the journeys' code names it, and as it is put together where they are rehearsed."""
+    senders: list[_Sender] = []
+    for journey in ctx.catalog.journeys.values():
+        senders += [
+            _Sender(journey, each.template, each.channel, each.monthly) for each in texts_named(journey.workflow)
+        ]
+        drafts = (await ctx.board(journey)).drafts
+        senders += [_Sender(journey, each.template, each.channel, bool(each.edition)) for each in drafts]
+    return senders
 
 
 async def _checked(ctx: Context, connection: Connection, text: Text, *, campaign: bool = False) -> Checked:
@@ -356,7 +394,8 @@ async def _checked(ctx: Context, connection: Connection, text: Text, *, campaign
     if campaign or text.template.startswith(FOR_CAMPAIGNS):
         provided |= OF_CAMPAIGNS
     else:
-        provided |= _provided(text, _users(ctx).get(text.template) or ctx.catalog.journeys.values())
+        senders = [each.journey for each in await _senders(ctx) if each.sends(text.template, text.channel)]
+        provided |= _provided(text, senders or ctx.catalog.journeys.values())
     if not campaign and (file := _file(ctx, Name(text.template, text.channel, text.locale))):
         # What the file of the release speaks of is there.
         provided |= file.variables

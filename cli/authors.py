@@ -145,7 +145,9 @@ def _failed(rehearsal: Rehearsal, texts: Texts | None) -> list[str]:
     """What only a rehearsal finds."""
     name = rehearsal.declaration.name
     wrong = [f"{told} (steps of {name}, in a rehearsal)" for told in rehearsal.broken]
-    named = [NamedText(each.channel, each.template, at) for each, at in rehearsal.drafts.items() if not each.edition]
+    named = [
+        NamedText(each.channel, each.template, at, monthly=bool(each.edition)) for each, at in rehearsal.drafts.items()
+    ]
     return wrong + (text_mistakes(named, texts, texts.locales) if texts else [])
 
 
@@ -160,7 +162,7 @@ def _table(boards: list[Storyboard], running: set[str]) -> Table:
         table.add_column(column, overflow="fold")
     for board in boards:
         declaration = board.declaration
-        drafts = [draft for sent in board.messages for draft in sent.drafts]
+        drafts = board.drafts
         channels = Counter(LABELS[draft.channel] for draft in drafts)
         table.add_row(
             declaration.name,

@@ -93,6 +93,11 @@ class Storyboard:
         """Everything that may go out, once each, in the order of its numbers."""
         return tuple({each.number: each for each in _sent(self.parts)}.values())
 
+    @property
+    def drafts(self) -> tuple[Draft, ...]:
+        """The messages one by one."""
+        return tuple(draft for sent in self.messages for draft in sent.drafts)
+
 
 def storyboard(rehearsal: Rehearsal) -> Storyboard:
     """Put the walks of a rehearsal together."""

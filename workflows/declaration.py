@@ -136,15 +136,20 @@ def _several(declared: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class NamedText:
-    """A text that a journey's code names."""
+    """A text that a journey's code names.
+
+    Attributes:
+        monthly: It is written anew for every month, without a release, so there is no file of it.
+    """
 
     channel: Channel
     template: str
     source: str
+    monthly: bool = False
 
 
 def texts_named(workflow: type) -> list[NamedText]:
-    """Return the texts a journey names in its code, with file and line; those of a month have no file."""
+    """Return the texts a journey names in its code, with file and line."""
     names = {each.value for each in Channel}
     found = []
     for written in written_classes(workflow):
@@ -152,6 +157,7 @@ def texts_named(workflow: type) -> list[NamedText]:
             match node:
                 case ast.Call(func=ast.Name(id=channel), args=[expression, *_], keywords=keywords) if channel in names:
                     template = written.value(expression)
-                    if isinstance(template, str) and not any(each.arg == "edition" for each in keywords):
-                        found.append(NamedText(Channel(channel), template, written.at(node)))
+                    if isinstance(template, str):
+                        monthly = any(each.arg == "edition" for each in keywords)
+                        found.append(NamedText(Channel(channel), template, written.at(node), monthly))
     return found

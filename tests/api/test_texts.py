@@ -1,5 +1,6 @@
 """A text is changed without a release: drafted, checked, looked at, published, taken back."""
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -7,11 +8,22 @@ import httpx
 import pytest
 
 from tests.api.scene import READER, Scene
+from tests.storyboards.stories import Rounds
+from workflows.catalog import Catalog
 
 PUSH = "/v1/texts/abandoned_application/partly_filled/push/en"
 SMS = "/v1/texts/abandoned_application/partly_filled/sms/en"
 LINK = "{{ site }}/credit/application/{{ event.application_id }}"
 GOOD = f"---\ntitle: Still there\nlink: {LINK}\n---\nGo on where you stopped."
+
+
+MONTHLY = "/v1/texts/rounds/first/email/en"
+LETTER = "---\nsubject: This month\n---\nRates have fallen: {{ site }}/rates"
+WHATSAPP = "/v1/texts/campaigns/spring/whatsapp/en"
+
+
+def buttons(*titles: str) -> str:
+    return "\n".join(f"button: b{place} | {title}" for place, title in enumerate(titles))
 
 
 async def draft(scene: Scene, source: str, path: str = PUSH, **more: Any) -> httpx.Response:
@@ -125,16 +137,71 @@ async def test_every_text_is_listed_with_who_uses_it(scene: Scene) -> None:
     assert {each["locale"] for each in listed} == {"en", "ru"}
 
 
+@pytest.fixture
+def rounds(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journey runs that has other texts every month."""
+    monkeypatch.setattr(scene.context, "catalog", Catalog.of([Rounds]))
+    monkeypatch.setattr(scene.context, "boards", {})
+
+
+@pytest.mark.usefixtures("rounds")
 async def test_an_edition_is_for_its_month_alone(scene: Scene) -> None:
-    december = f"{PUSH}?edition=2026-12"
-    made = await scene.as_operator("POST", f"{PUSH}/versions?edition=2026-12", {"source": GOOD})
-    assert made.status_code == 201
+    made = await scene.as_operator("POST", f"{MONTHLY}/versions?edition=2031-12", {"source": LETTER})
+    assert (made.status_code, made.json()["problems"]) == (201, [])
+    december = f"{MONTHLY}?edition=2031-12"
     assert (await scene.get(december)).json()["source"] is None
     number = made.json()["number"]
-    await scene.as_operator("POST", f"{PUSH}/versions/{number}/publish?edition=2026-12")
-    assert (await scene.get(december)).json()["source"] == GOOD
-    assert (await in_use(scene))["published"] is None
-    assert (await scene.get(f"{PUSH}?edition=2026-13")).status_code == 422
+    published = await scene.as_operator("POST", f"{MONTHLY}/versions/{number}/publish?edition=2031-12")
+    assert published.json()["status"] == "published"
+    assert (await scene.get(december)).json()["source"] == LETTER
+    assert (await scene.get(f"{MONTHLY}?edition=2032-01")).status_code == 404
+    assert (await scene.get(f"{MONTHLY}?edition=2031-13")).status_code == 422
+
+
+@pytest.mark.usefixtures("rounds")
+async def test_what_this_month_lacks_is_listed(scene: Scene) -> None:
+    listed = (await scene.get("/v1/texts")).json()
+    lacking = [(each["template"], each["locale"]) for each in listed if each["used_by"] and each["published"] is None]
+    assert lacking == [(f"rounds/{name}", locale) for name in ("first", "second") for locale in ("en", "ru")]
+    assert {each["edition"] for each in listed if each["used_by"] == ["Rounds"]} >= {f"{datetime.now(UTC):%Y-%m}"}
+
+
+@pytest.mark.usefixtures("rounds")
+async def test_a_month_is_told_where_there_is_one_and_nowhere_else(scene: Scene) -> None:
+    without = await draft(scene, LETTER, MONTHLY)
+    assert (without.status_code, without.json()["message"]) == (
+        404,
+        "rounds/first is written for each month; give one as the edition",
+    )
+    always = await scene.as_operator("POST", f"{PUSH}/versions?edition=2031-12", {"source": GOOD})
+    assert always.status_code == 404
+    assert "is for always, no journey asks for a month's" in always.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("Spring is here.", "category: is required for whatsapp"),
+        (f"---\ncategory: marketing\n---\n{'x' * 1001}", "body: 1001 characters, at most 1000"),
+        (f"---\ncategory: marketing\n{buttons('a', 'b', 'c', 'd')}\n---\nWell?", "button: 4 of them, at most 3"),
+        (f"---\ncategory: marketing\n{buttons('y' * 21)}\n---\nWell?", "button b0: 21 characters, at most 20"),
+    ],
+)
+async def test_a_whatsapp_keeps_to_its_channels_rules(scene: Scene, source: str, problem: str) -> None:
+    drafted = (await draft(scene, source, WHATSAPP)).json()
+    assert drafted["problems"] == [problem]
+    refused = await publish(scene, WHATSAPP, drafted["number"])
+    assert (refused.status_code, refused.json()["message"]) == (400, problem)
+
+
+async def test_a_whatsapp_names_a_category_that_there_is(scene: Scene) -> None:
+    good = "---\ncategory: marketing\n---\nSpring is here: {{ site }}/spring"
+    refused = await draft(scene, good.replace("marketing", "promotion"), WHATSAPP)
+    assert refused.json()["errors"][0]["rule"] == (
+        "line 2: a category is one of marketing, utility, authentication, once"
+    )
+    made = (await draft(scene, good, WHATSAPP)).json()
+    assert (await publish(scene, WHATSAPP, made["number"])).json()["status"] == "published"
 
 
 async def test_readers_may_look_and_not_write(scene: Scene) -> None:
