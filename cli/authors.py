@@ -157,8 +157,9 @@ def _failed(rehearsal: Rehearsal, texts: Texts | None) -> list[str]:
 def _table(boards: list[Storyboard], running: set[str]) -> Table:
     # Without borders, which would take the width that names need.
     table = Table(box=None, pad_edge=False)
-    table.add_column("journey", no_wrap=True)
-    for column in ("once per", "topic", "class", "messages", "runs here"):
+    for column in ("journey", "once per"):
+        table.add_column(column, no_wrap=True)
+    for column in ("topic", "class", "messages", "runs here"):
         table.add_column(column, overflow="fold")
     for board in boards:
         declaration = board.declaration
