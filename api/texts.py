@@ -67,6 +67,8 @@ class TextVersion(BaseModel):
     created_at: datetime
     published_by: str | None
     published_at: datetime | None
+    retired_by: str | None = Field(description="Who took it back, or published another instead.")
+    retired_at: datetime | None
     source: str
 
 

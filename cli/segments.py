@@ -30,7 +30,10 @@ def list_segments() -> None:
     Example: journeys segments list
     """
     found = ask(lambda installation: installation.get("/v1/segments"))
-    table = Table("segment", "members", "version", "who they are", "used by", "scanned", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("segment", no_wrap=True)
+    for column in ("members", "version", "who they are", "used by", "scanned"):
+        table.add_column(column)
     for each in found:
         table.add_row(
             each["name"],

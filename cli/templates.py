@@ -57,21 +57,28 @@ def list_texts(
 
 
 @templates.command(epilog=WHERE)
-def show(text: Which, edition: Edition = "") -> None:
-    """Show a text as it is sent now, and every version there was: who wrote and published it, and when.
+def show(
+    text: Which,
+    edition: Edition = "",
+    source: Annotated[bool, typer.Option("--source", help="Only the text, as a file has it.")] = False,
+) -> None:
+    """Show a text as it is sent now, and every version there was: who wrote, published and retired it, and when.
 
-    Example: journeys templates show abandoned_application/full/email/en
+    Examples: journeys templates show abandoned_application/full/email/en,
+    journeys templates show abandoned_application/full/email/en --source > full.md
     """
     found = ask(lambda installation: installation.get(_path(text), edition=edition or None))
-    source = found["source"] if found["source"] is not None else "There is no text for this month."
-    console.print(source, markup=False, highlight=False)
-    table = Table("version", "status", "written", "published", "note", box=None, pad_edge=False)
+    if found["source"] is None and source:
+        fail("there is no text for this month")
+    typer.echo(found["source"] if found["source"] is not None else "There is no text for this month.")
+    if source:
+        return
+    table = Table("version", "status", "written", "published", "retired", "note", box=None, pad_edge=False)
     for each in found["versions"]:
         table.add_row(
             str(each["number"]),
             each["status"],
-            f"{_moment(each['created_at'])} by {each['created_by']}",
-            f"{_moment(each['published_at'])} by {each['published_by']}" if each["published_at"] else "",
+            *(_deed(each, what) for what in ("created", "published", "retired")),
             each["note"] or "",
         )
     console.print(table if found["versions"] else "The file of the release; there are no other versions.")
@@ -145,8 +152,10 @@ def rollback(text: Which, edition: Edition = "") -> None:
 def _print_content(content: dict[str, Any]) -> None:
     for part, value in content.items():
         if value and part not in ("channel", "html"):
-            console.print(f"{part}: {value}", markup=False, highlight=False)
+            console.print(f"{part}: {value}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _moment(at: str) -> str:
-    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M}"
+def _deed(version: dict[str, Any], what: str) -> str:
+    """Say when something was done to a version, and who did it."""
+    at = version[f"{what}_at"]
+    return f"{datetime.fromisoformat(at):%Y-%m-%d %H:%M} by {version[f'{what}_by']}" if at else ""

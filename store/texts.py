@@ -48,9 +48,11 @@ class Version:
     created_at: datetime
     published_by: str | None
     published_at: datetime | None
+    retired_by: str | None
+    retired_at: datetime | None
 
 
-_COLUMNS = "number, source, status, note, created_by, created_at, published_by, published_at"
+_COLUMNS = "number, source, status, note, created_by, created_at, published_by, published_at, retired_by, retired_at"
 _NAMED = "template = $1 and channel = $2 and locale = $3 and edition = $4"
 
 

@@ -6,7 +6,10 @@ from tests.cli.conftest import Run
 from tests.world import World
 
 TEXT = "abandoned_application/almost_full/inbox/ru"
-SOURCE = "---\ntitle: Осталось немного\nlink: {{ site }}/credit\n---\n{{ customer.first_name }}, осталось немного."
+SOURCE = (
+    "---\ntitle: Осталось немного\nlink: {{ site }}/credit\n---\n"
+    "{{ customer.first_name }}, осталось немного. Заявка сохранена, и продолжить можно с того же места в любое время."
+)
 
 
 async def test_a_text_is_drafted_looked_at_published_and_taken_back(world: World, run: Run, tmp_path: Path) -> None:
@@ -28,7 +31,11 @@ async def test_a_text_is_drafted_looked_at_published_and_taken_back(world: World
     listed = [line for line in (await run("templates", "list")).said.splitlines() if line.startswith(TEXT)]
     assert "version 1" in listed[0]
 
+    assert (await run("templates", "show", TEXT, "--source")).said == SOURCE + "\n"
+
     assert "The file is in use" in (await run("templates", "rollback", TEXT)).said
+    history = (await run("templates", "show", TEXT)).said.split("retired", 1)[1]
+    assert history.count("by operator:") == 3  # Written, published and retired.
     again = await run("templates", "rollback", TEXT)
     assert (again.code, again.complained) == (1, "no version is in use; the file of the release is\n")
 
