@@ -1,6 +1,6 @@
 """Segments at the start of a process: those the code brings along are kept, those journeys name must be there."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from segments import form as forms
 from segments.definition import Segment
@@ -19,7 +19,7 @@ async def declare_segments(connection: Connection, declared: Sequence[Segment], 
     Raises:
         DeclarationError: A segment is declared wrongly, or a journey names one there is not; with file and line.
     """
-    wrong = []
+    wrong = list(_shared_names(declared))
     async with connection.transaction():
         await segments.lock_definitions(connection)
         for each in declared:
@@ -31,3 +31,13 @@ async def declare_segments(connection: Connection, declared: Sequence[Segment], 
         if wrong:
             raise DeclarationError("\n".join(wrong))
         check_segments(catalog, (await segments.load(connection)).by_name)
+
+
+def _shared_names(declared: Sequence[Segment]) -> Iterator[str]:
+    first: dict[str, Segment] = {}
+    for each in declared:
+        other = first.setdefault(each.name, each)
+        if other is not each:
+            yield (
+                f"{each.source}: segment {each.name} is also declared at {other.source}; give one of them another name"
+            )

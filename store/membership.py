@@ -384,9 +384,19 @@ async def work_out_bases(
 async def begin_scan(connection: Connection, segment: Definition, meaning: str, asked_by: str | None) -> int:
     """Record that all customers are going to be looked at by a segment.
 
+    Whatever was broken off by an older meaning is over: it must not be gone on with if that meaning comes back.
+
     Returns:
         The evaluation's number; that of one by the same meaning, if it has not ended.
     """
+    await connection.execute(
+        """
+        update segment_evaluations set finished_at = now(), failed = 'redefined'
+        where segment_id = $1 and meaning <> $2 and finished_at is null
+        """,
+        segment.id,
+        meaning,
+    )
     number: int = await connection.fetchval(
         """
         with under_way as (

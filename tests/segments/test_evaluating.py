@@ -136,6 +136,19 @@ async def test_a_scan_of_a_segment_that_was_changed_ends_and_another_is_due(base
     assert await due(base, NOW) == {"inner"}
 
 
+async def test_a_scan_that_was_lost_is_not_gone_on_with_after_another_definition(base: Base) -> None:
+    for _ in range(7):
+        await base.meets(buyer(HOUR))
+    await base.defines("buyers", BUYERS)
+    lost = await base.segments.begin_scan(Scan(segment="buyers"), NOW)
+    await base.segments.scan_page(lost, NOW, 3)
+    await base.defines("buyers", {"event": "called"})
+    assert await base.scans("buyers", NOW) == (7, 0, 3)
+    await base.defines("buyers", BUYERS)
+    assert await base.scans("buyers", NOW) == (7, 7, 0)
+    assert await failures(base) == ["redefined", None, None]
+
+
 async def failures(base: Base) -> list[str | None]:
     rows = await base.pool.fetch("select failed from segment_evaluations where segment_id is not null order by id")
     return [row["failed"] for row in rows]

@@ -240,6 +240,15 @@ async def test_a_segment_declared_wrongly_is_found_with_file_and_line(base: Base
         await declares(base, Segment("others", "Not.", {"segment": "buyers"}))
 
 
+async def test_two_packs_do_not_share_a_segments_name(base: Base) -> None:
+    ours, theirs = (Segment("buyers", "Bought.", {"event": event}) for event in ("bought", "ordered"))
+    with pytest.raises(
+        DeclarationError, match=r"test_shipped.py:\d+: segment buyers is also declared at .*test_shipped.py:\d+; give"
+    ):
+        await declares(base, ours, theirs)
+    assert await history(base, "buyers") == []
+
+
 def test_a_pack_brings_its_segments_with_any_of_its_journeys() -> None:
     assert segments_of(["car_credit"]) == segments_of(["RefusedByBank"]) == list(SEGMENTS)
 
