@@ -28,7 +28,7 @@ from domain.uncertain import Resolution
 from store import customers, enrolments, events, reports
 from store.database import Connection
 from store.events import NewEvent
-from workflows.audience import InSegment
+from workflows.audience import InSegment, takes_in
 from workflows.declaration import Declaration
 
 log = structlog.get_logger()
@@ -450,7 +450,7 @@ async def _enrolled_by(ctx: Context, answer: Accepted, journey: str) -> Enrolmen
 
 
 def _starting_event(declaration: Declaration, given: str | None) -> str:
-    names = [rule.event.event_name for rule in declaration.starts_on]
+    names = [rule.event.event_name for rule in takes_in(declaration)]
     if not names:
         raise Problem(409, "closed", f"{declaration.name} takes nobody in any more")
     if given is not None and given not in names:

@@ -10,7 +10,7 @@ from domain.messages import Channel, Draft, MessageClass
 from storyboards.rehearsal import End, Kind
 from storyboards.story import Fork, Over, Part, Sent, Storyboard, Waits, Way
 from storyboards.ways import in_words
-from workflows.audience import OfSegment
+from workflows.audience import OfSegment, takes_in
 from workflows.declaration import Declaration, Rule
 
 Headline = Callable[[Draft], str | None]
@@ -340,7 +340,7 @@ class _Narrow(_Painter):
 
 def starting(declaration: Declaration) -> list[str]:
     """Return what begins a journey, in words."""
-    return [_rule(rule, "enters") for rule in declaration.starts_on]
+    return [_rule(rule, "enters") for rule in takes_in(declaration)] or ["takes nobody in any more"]
 
 
 def terms(declaration: Declaration) -> list[str]:

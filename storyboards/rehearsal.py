@@ -182,6 +182,9 @@ def rehearse(declaration: Declaration) -> Rehearsal:
 
 
 def _rehearse(declaration: Declaration) -> Rehearsal:
+    if not declaration.starts_on:
+        # It takes nobody in any more, and nobody knows what began the stays it goes on with.
+        return Rehearsal(declaration, walks=(), asked={}, missed=())
     known = compared(declaration.workflow)
     walks: dict[tuple[Any, ...], tuple[Step, ...]] = {}
     places: set[Spot] = set()

@@ -102,7 +102,7 @@ class Storyboard:
 def storyboard(rehearsal: Rehearsal) -> Storyboard:
     """Put the walks of a rehearsal together."""
     graph = _Graph(rehearsal.asked)
-    for walk in rehearsal.walks:
+    for walk in rehearsal.walks or ((),):
         graph.add(walk)
     return Storyboard(rehearsal.declaration, _Teller(graph).parts(), rehearsal.missed)
 

@@ -176,7 +176,6 @@ DAY = timedelta(days=1)
     ("wrong", "said"),
     [
         ({"starts_on": "probe_begun"}, "starts_on names 'probe_begun', which is no declared event"),
-        ({"starts_on": ()}, "nothing starts Probe; name the event in starts_on"),
         ({"ends_on": Nameless}, 'ends_on names Nameless, which has no name: class Nameless(Event, name="…")'),
         ({"ends_on": MessageRead}, "ends_on names message_read, which no journey is told of"),
         ({"ends_on": ProbeBegun}, "probe_begun starts Probe and is its goal"),

@@ -35,15 +35,18 @@ class InSegment(OfSegment):
     """
 
     keeps: bool
+    enters: bool
 
-    def __init__(self, segment: str, *, keeps: bool = False) -> None:
+    def __init__(self, segment: str, *, keeps: bool = False, enters: bool = True) -> None:
         """Name the segment.
 
         Args:
             keeps: Whether whoever leaves the segment stays in the journey.
+            enters: False for a journey that takes nobody in any more, whose stays are for the segment all the same.
         """
-        super().__init__(SegmentEntered, _is(segment), segment)
+        super().__init__(SegmentEntered, _is(segment) if enters else _nobody, segment)
         object.__setattr__(self, "keeps", keeps)
+        object.__setattr__(self, "enters", enters)
 
 
 def _is(segment: str) -> Any:
@@ -51,6 +54,10 @@ def _is(segment: str) -> Any:
         return event.get("segment") == segment
 
     return when
+
+
+def _nobody(_: Mapping[str, Any], __: Mapping[str, Any]) -> bool:
+    return False
 
 
 def _of_both(segment: str) -> Any:
@@ -76,6 +83,11 @@ def audience(declaration: "Declaration | None", trigger: Mapping[str, Any]) -> s
     named = {rule.segment for rule in declaration.starts_on if isinstance(rule, InSegment)} if declaration else set()
     segment = trigger.get("segment")
     return segment if segment in named else None
+
+
+def takes_in(declaration: "Declaration") -> list[Rule]:
+    """Return the rules by which a journey takes customers in; none for one that only goes on with its stays."""
+    return [rule for rule in declaration.starts_on if not isinstance(rule, InSegment) or rule.enters]
 
 
 def journeys_for(catalog: "Catalog", segment: str) -> list[str]:

@@ -39,8 +39,6 @@ def declaration_mistakes(workflow: type, declared: "Declaration") -> list[str]:
         for name in ("starts_on", "ends_on", "exits_on"):
             for rule in getattr(declared, name):
                 yield from _wrong_condition(rule, told(name), name)
-        if not declared.starts_on:
-            yield f"{told('starts_on')}: nothing starts {declared.name}; name the event in starts_on"
         yield from (f"{told(name)}: {problem}" for name, problem in _never(declared))
         if declared.key is not None and not declared.key.strip():
             yield f"{told('key')}: key is empty; name the property, or leave it out for one stay a customer"
@@ -217,7 +215,8 @@ def _wrong_calls(written: Written, declared: "Declaration") -> Iterator[tuple[as
             if event not in heard:
                 yield call, f"waits for {event.event_name}, which is not declared; add {event.__name__} to listens_to"
     known = {*(rule.event for rule in declared.starts_on), *declared.restarts_on, *heard}
-    for call in written.calls("latest"):
+    # What began the stays of a journey that takes nobody in any more is not declared.
+    for call in written.calls("latest") if declared.starts_on else ():
         for event in _events_of(written, call.args):
             if event not in known:
                 yield (

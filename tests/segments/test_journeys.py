@@ -12,7 +12,7 @@ from store import segments
 from store.segments import NewVersion
 from tests.workflows.stories import TEXT, QuietOnes, StoryBegun
 from tests.world import Person, World
-from workflows.audience import InSegment, audience, check_segments
+from workflows.audience import InSegment, audience, check_segments, takes_in
 from workflows.catalog import Catalog
 from workflows.declaration import DeclarationError
 from workflows.drafts import call
@@ -140,6 +140,14 @@ class Both(Journey):
         await self.wait(DAY)
 
 
+@journey(starts_on=InSegment("quiet_month", enters=False))
+class Closed(Journey):
+    """Takes nobody in any more."""
+
+    async def steps(self) -> None:
+        await self.wait(DAY)
+
+
 @journey(starts_on=InSegment("nobody_knows"))
 class Lonely(Journey):
     """Is for a segment there is not."""
@@ -165,6 +173,15 @@ def test_a_stay_that_something_else_began_is_not_for_the_segment_only() -> None:
     assert leaving.holds({"segment": "quiet_month"}, {"segment": "quiet_month"}, in_doubt=True)
     assert not leaving.holds({}, {"segment": "quiet_month"}, in_doubt=True)
     assert not leaving.holds({"segment": "quiet_month"}, {"segment": "another"}, in_doubt=True)
+
+
+def test_a_journey_that_takes_nobody_in_any_more_is_still_for_its_segment() -> None:
+    declared, trigger = Catalog.of([Closed]).journeys["Closed"], {"segment": "quiet_month"}
+    (start,), (leaving,) = declared.starts_on, declared.exits_on
+    assert not start.holds({}, trigger, in_doubt=True)
+    assert takes_in(declared) == []
+    assert audience(declared, trigger) == "quiet_month"
+    assert leaving.holds(trigger, trigger, in_doubt=False)
 
 
 def test_a_journey_for_a_segment_there_is_not_does_not_start() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -12,8 +13,10 @@ from storyboards.picture import STYLE, draw
 from storyboards.rehearsal import rehearse
 from storyboards.story import Fork, Sent, Storyboard, Way, storyboard
 from tests.storyboards import stories
+from workflows.audience import InSegment
 from workflows.catalog import Catalog
 from workflows.enabled import JOURNEYS
+from workflows.journey import Journey, journey
 
 BOARDS = {
     name: storyboard(rehearse(declaration))
@@ -86,6 +89,15 @@ def test_it_says_what_starts_it_and_what_counts_at_any_moment() -> None:
     assert "enters the segment “not_seen_30_days”" in rounds
     assert "leaves the segment “not_seen_30_days”" in rounds
     assert "Again from 1" in rounds
+
+
+@pytest.mark.parametrize(
+    ("story", "starts"), [(stories.Reminder, ()), (stories.Rounds, InSegment("not_seen_30_days", enters=False))]
+)
+def test_a_journey_that_takes_nobody_in_any_more_is_drawn_as_one(story: type[Journey], starts: Any) -> None:
+    closed = journey(starts_on=starts)(type(story.__name__, (story,), {}))
+    shown = draw(storyboard(rehearse(Catalog.of([closed]).journeys[story.__name__])))
+    assert "takes nobody in any more" in words(shown)
 
 
 def test_messages_show_their_channels_how_they_begin_and_what_is_special() -> None:
