@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.auditing import Audited
 from api.context import Context, Ctx, Db, Operator, Reader
 from api.customers import TEXT, existing
 from api.problems import FieldError, Problem, documented
@@ -180,6 +181,7 @@ async def draft_text(
     body: NewVersion,
     ctx: Ctx,
     key: Operator,
+    audited: Audited,
     edition: Edition = "",
 ) -> Draft:
     """Keep a new version as a draft; 400 with the line where it is no text at all."""
@@ -190,6 +192,7 @@ async def draft_text(
         await texts.lock(connection, named)
         version = await texts.draft(connection, named, body.source, body.note, f"operator:{key.name}")
         checked = await _checked(ctx, connection, text)
+    audited.facts.update(_entered(named, version.number))
     return _drafted(version, text, checked)
 
 
@@ -256,6 +259,7 @@ async def publish_version(
     number: Number,
     ctx: Ctx,
     key: Operator,
+    audited: Audited,
     edition: Edition = "",
 ) -> TextVersion:
     """Let running journeys use a version from their next send on; 400 with every rule it breaks."""
@@ -274,12 +278,20 @@ async def publish_version(
                 [FieldError(field="source", rule=problem) for problem in problems],
             )
         await texts.publish(connection, named, number, f"operator:{key.name}")
+        audited.facts.update(_entered(named, number))
         return _told(await _version(connection, named, number))
 
 
 @router.post("/{group}/{name}/{channel}/{locale}/rollback", responses=_CHANGE)
 async def roll_back(
-    group: Part, name: Part, channel: ByChannel, locale: Locale, ctx: Ctx, key: Operator, edition: Edition = ""
+    group: Part,
+    name: Part,
+    channel: ByChannel,
+    locale: Locale,
+    ctx: Ctx,
+    key: Operator,
+    audited: Audited,
+    edition: Edition = "",
 ) -> TextInUse:
     """Take the version in use back: the one before it is used again, or the file of the release."""
     named, by = Name(f"{group}/{name}", channel, locale, edition), f"operator:{key.name}"
@@ -292,6 +304,7 @@ async def roll_back(
             await texts.retire(connection, named, by)
         else:
             await texts.publish(connection, named, before, by)
+        audited.facts.update(_entered(named, before))
         return await read_text(group, name, channel, locale, key, ctx, connection, edition)
 
 
@@ -304,6 +317,7 @@ async def discard_draft(
     number: Number,
     ctx: Ctx,
     _: Operator,
+    audited: Audited,
     edition: Edition = "",
 ) -> None:
     """Forget a draft; what was published once stays in the history."""
@@ -312,6 +326,7 @@ async def discard_draft(
         await texts.lock(connection, named)
         if not await texts.discard(connection, named, number):
             raise Problem(404, "not_found", "there is no such draft")
+    audited.facts.update(_entered(named, number))
 
 
 def _composed(ctx: Context, named: Name, source: str) -> Text:
@@ -421,6 +436,11 @@ async def _version(connection: Connection, named: Name, number: int) -> Version:
     if version is None:
         raise Problem(404, "not_found", "there is no such version")
     return version
+
+
+def _entered(named: Name, version: int | None) -> dict[str, Any]:
+    """What the audit log says of a change: which text, and which version it was about; None: the release's file."""
+    return {"text": f"{named.template}/{named.channel}/{named.locale}", "edition": named.edition, "version": version}
 
 
 def _told(version: Version) -> TextVersion:

@@ -108,41 +108,41 @@ async def version(connection: Connection, name: Name, number: int) -> Version | 
 
 
 async def publish(connection: Connection, name: Name, number: int, by: str) -> None:
-    """Let a version be used from the next send on, instead of the one before; the text must be locked."""
-    await retire(connection, name, by)
+    """Let a version be used from the next send on, instead of the one before; the text must be locked.
+
+    What it replaced when it was first published is what there is to go back to.
+    """
+    replaced = await retire(connection, name, by)
     await connection.execute(
         f"""
         update texts set status = 'published', published_by = $6, published_at = clock_timestamp(), retired_at = null,
-                         retired_by = null
+                         retired_by = null, replaced = case when published_at is null then $7 else replaced end
         where {_NAMED} and number = $5
         """,
         *name.key,
         number,
         by,
+        replaced,
     )
 
 
-async def retire(connection: Connection, name: Name, by: str) -> None:
-    """Let the published version be used no more; the text must be locked."""
-    await connection.execute(
+async def retire(connection: Connection, name: Name, by: str) -> int | None:
+    """Let the published version be used no more, and return its number; the text must be locked."""
+    number: int | None = await connection.fetchval(
         f"""
         update texts set status = 'retired', retired_by = $5, retired_at = clock_timestamp()
-        where {_NAMED} and status = 'published'
+        where {_NAMED} and status = 'published' returning number
         """,
         *name.key,
         by,
     )
+    return number
 
 
 async def published_before(connection: Connection, name: Name) -> int | None:
-    """Return the newest version older than the published one that was in use once."""
+    """Return the version that was in use before the published one; None: the file of the release was."""
     number: int | None = await connection.fetchval(
-        f"""
-        select max(number) from texts
-        where {_NAMED} and status = 'retired'
-          and number < (select number from texts where {_NAMED} and status = 'published')
-        """,
-        *name.key,
+        f"select replaced from texts where {_NAMED} and status = 'published'", *name.key
     )
     return number
 

@@ -67,6 +67,36 @@ async def test_a_version_is_drafted_published_and_taken_back(scene: Scene) -> No
     await scene.as_operator("POST", f"{PUSH}/rollback")
 
 
+async def test_what_was_taken_back_does_not_come_back_with_the_next(scene: Scene) -> None:
+    async def publishes(title: str) -> int:
+        number: int = (await draft(scene, GOOD.replace("Still there", title))).json()["number"]
+        assert (await publish(scene, PUSH, number)).status_code == 200
+        return number
+
+    async def goes_back() -> int | None:
+        number: int | None = (await scene.as_operator("POST", f"{PUSH}/rollback")).json()["published"]
+        return number
+
+    await publishes("A mistake")
+    assert await goes_back() is None
+    one, two = await publishes("One"), await publishes("Two")
+    await publishes("Three")
+    assert [await goes_back() for _ in range(3)] == [two, one, None]
+
+
+async def test_who_changed_a_text_and_when_is_on_record(scene: Scene) -> None:
+    number = (await draft(scene, GOOD)).json()["number"]
+    await publish(scene, PUSH, number)
+    back = (await scene.as_operator("POST", f"{PUSH}/rollback")).json()
+    version = next(each for each in back["versions"] if each["number"] == number)
+    assert [version[f"{what}_by"] for what in ("created", "published", "retired")] == ["operator:operate"] * 3
+    assert version["created_at"] <= version["published_at"] <= version["retired_at"]
+    for action, about in (("draft_text", number), ("publish_version", number), ("roll_back", None)):
+        answer = await scene.as_operator("GET", f"/v1/audit?action={action}&limit=1")
+        (entry,) = answer.json()["entries"]
+        assert entry["detail"] == {"text": PUSH.removeprefix("/v1/texts/"), "edition": "", "version": about}
+
+
 @pytest.mark.parametrize(
     ("path", "source", "problem"),
     [

@@ -172,6 +172,7 @@ TEXTS = (
         created_at timestamptz not null default now(),
         published_by text,
         published_at timestamptz,
+        replaced int,
         retired_by text,
         retired_at timestamptz,
         unique (template, channel, locale, edition, number)
