@@ -35,7 +35,9 @@ from api.context import Context
 from cli.stack import EmbeddedStack
 from dispatch.plan import plan, summarise
 from domain.messages import Channel, Status
-from store import events
+from segments import form as forms
+from store import events, segments
+from store.segments import NewVersion
 from tests.api.conftest import application, client_of
 from tests.api.fuzz import Credentials, FromEverywhere, Known
 from tests.api.scene import Providers, Scene
@@ -52,7 +54,6 @@ ABOUT_A_SEGMENT = (
     ("PUT", ""),
     ("POST", "/rollback"),
     ("GET", "/members"),
-    ("POST", "/evaluate"),
     ("GET", "/evaluations"),
 )
 FORM = {"has": "email"}
@@ -142,12 +143,16 @@ async def seeded(scene: Scene) -> Known:
             **{f"{method} /v1/segments/{{name}}{rest}": {"name": "reached"} for method, rest in ABOUT_A_SEGMENT},
             "GET /v1/segments/{name}/customers/{user_id}": {"name": "reached", "user_id": users[0]},
             "DELETE /v1/segments/{name}": {"name": "forgotten"},
+            "POST /v1/segments/{name}/evaluate": {"name": "unscanned"},
         },
     )
 
 
 async def segments_put(scene: Scene) -> None:
-    """Two segments, one of them to be forgotten."""
+    """Two segments, one of them to be forgotten; and one by which nobody has been looked at yet."""
+    async with scene.context.pool.acquire() as connection, connection.transaction():
+        await segments.lock_definitions(connection)
+        await segments.put(connection, NewVersion("unscanned", "Unscanned.", forms.read(FORM), "api", "tests"))
     for name in ("reached", "forgotten"):
         body = {"story": "Reached.", "form": {"trait": "reached", "is": name}}
         (await scene.as_operator("PUT", f"/v1/segments/{name}", body)).raise_for_status()
