@@ -41,6 +41,7 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy .
+	$(BIN)/journeys check
 	$(BIN)/python .ci/scan.py requirements.lock requirements-dev.lock
 
 format: $(INSTALLED)

@@ -46,6 +46,7 @@ class Deployment(BaseModel, extra="forbid"):
         company: Name the texts are signed with.
         postal_address: Shown under marketing email (CAN-SPAM, 15 U.S.C. 7704(a)(5)).
         default_locale: Language of a customer who has told none.
+        locales: Languages every text must exist in.
         default_time_zone: IANA zone of a customer whose own is not known, nor told by their number.
         policy: Whom we may write to, and when, see `Policy`.
         parameters: Journey name to parameter values, ISO 8601 durations.
@@ -56,9 +57,16 @@ class Deployment(BaseModel, extra="forbid"):
     company: str
     postal_address: str
     default_locale: Annotated[str, AfterValidator(_language)] = "en"
+    locales: Annotated[list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]], Field(min_length=1)] = ["en", "ru"]
     default_time_zone: Annotated[str, AfterValidator(_zone)] | None = None
     policy: Policy = Policy()
     parameters: dict[str, dict[str, Any]] = {}
+
+    @property
+    def languages(self) -> list[str]:
+        """What texts must exist in, the language to fall back on first: the default one, if it is among them."""
+        default = self.default_locale.split("-")[0].lower()
+        return sorted(self.locales, key=lambda locale: locale != default)
 
 
 class Settings(BaseSettings):
@@ -94,14 +102,24 @@ class Settings(BaseSettings):
         Raises:
             ConfigurationError: The file is missing or wrong.
         """
-        try:
-            return Deployment.model_validate(tomllib.loads(self.config.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise ConfigurationError(f"JOURNEYS_CONFIG: cannot read {self.config}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigurationError(f"{self.config}: {error}") from error
-        except ValidationError as error:
-            raise ConfigurationError(f"{self.config}: {_wrong(error)}") from error
+        return read_deployment(self.config)
+
+
+def read_deployment(file: Path | None = None) -> Deployment:
+    """Read a deployment's file; without a name, the one `JOURNEYS_CONFIG` names, for tools that need nothing else.
+
+    Raises:
+        ConfigurationError: The file is missing or wrong.
+    """
+    file = file or Path(os.environ.get("JOURNEYS_CONFIG") or PROJECT / "journeys.toml")
+    try:
+        return Deployment.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigurationError(f"JOURNEYS_CONFIG: cannot read {file}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: {error}") from error
+    except ValidationError as error:
+        raise ConfigurationError(f"{file}: {_wrong(error)}") from error
 
 
 def load() -> Settings:

@@ -8,6 +8,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,29 +25,37 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 import logs
 import settings
+from activities.campaigns import Campaigns
 from activities.deliver import Deliver
 from activities.erase import Erase
 from activities.outcomes import Outcomes
 from activities.pulse import Pulse
 from activities.resolve import Resolve
+from activities.segments import Segments
 from channels.protocol import Eraser
 from channels.registry import ChannelsNotConfigured, open_channels
 from dispatch.codec import PayloadKeysWrong, data_converter
 from dispatch.dispatcher import Dispatcher
 from dispatch.reconciler import reconciling
 from dispatch.runs import TASK_QUEUE
+from dispatch.schedules import schedule_looks
+from dispatch.segments import declare_segments
 from dispatch.temporal import connect
 from domain.links import Links
 from settings import ConfigurationError, Deployment, Settings
 from store import contact, installation
 from store.database import Pool, open_pool
 from templates import TEXTS
-from templates.renderer import BadTexts, Texts, UnknownTemplate
+from templates.renderer import BadTexts, Texts
+from workflows.campaigns import TASK_QUEUE as CAMPAIGNS_QUEUE
+from workflows.campaigns import Campaign
 from workflows.catalog import Catalog
-from workflows.declaration import DeclarationError, texts_named
-from workflows.enabled import enabled
+from workflows.declaration import DeclarationError
+from workflows.enabled import enabled, segments_of
 from workflows.erasures import EraseAtProviders
 from workflows.journey import Journey
+from workflows.scans import TASK_QUEUE as SEGMENTS_QUEUE
+from workflows.scans import SegmentLook, SegmentScan
 from workflows.upkeep import ResolveSends
 
 DRAIN = timedelta(seconds=30)
@@ -60,7 +69,12 @@ log = structlog.get_logger()
 # anew for every run costs a third of its time.
 _RUNNER = SandboxedWorkflowRunner(
     restrictions=SandboxRestrictions.default.with_passthrough_modules(
-        "domain", "workflows.journey", "workflows.declaration", "workflows.drafts", "typing_extensions"
+        "domain",
+        "workflows.journey",
+        "workflows.audience",
+        "workflows.declaration",
+        "workflows.drafts",
+        "typing_extensions",
     )
 )
 
@@ -92,26 +106,41 @@ def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: O
     )
 
 
+def build_segments_worker(client: Client, pool: Pool, catalog: Catalog) -> Worker:
+    """Put together what evaluates segments: few at a time, on a queue of its own, so that no journey waits for it."""
+    return Worker(
+        client,
+        task_queue=SEGMENTS_QUEUE,
+        workflows=[SegmentLook, SegmentScan],
+        activities=Segments(pool, catalog).activities,
+        workflow_runner=_RUNNER,
+        disable_eager_activity_execution=True,
+        max_concurrent_activities=2,
+        graceful_shutdown_timeout=DRAIN,
+    )
+
+
+def build_campaigns_worker(client: Client, deliver: Deliver, pool: Pool) -> Worker:
+    """Put together what sends campaigns: on a queue of its own, with few connections, so that journeys come first.
+
+    Args:
+        pool: Connections of its own; a campaign sends through them too.
+    """
+    return Worker(
+        client,
+        task_queue=CAMPAIGNS_QUEUE,
+        workflows=[Campaign],
+        activities=Campaigns(pool, replace(deliver, pool=pool)).activities,
+        workflow_runner=_RUNNER,
+        disable_eager_activity_execution=True,
+        max_concurrent_activities=3,
+        graceful_shutdown_timeout=DRAIN,
+    )
+
+
 def build_replayer(workflows: Sequence[type[Journey[Any]]]) -> Replayer:
     """Put together what replays recorded runs just as a worker goes on with them: same runner, same payloads."""
     return Replayer(workflows=[*workflows, *OWN], workflow_runner=_RUNNER, data_converter=data_converter())
-
-
-def check_texts(catalog: Catalog, texts: Texts) -> None:
-    """Find out now, not when a customer is not written to, that a journey names a text there is not.
-
-    Raises:
-        DeclarationError: With file and line of each such name.
-    """
-    missing = []
-    for declaration in catalog.journeys.values():
-        for named in texts_named(declaration.workflow):
-            try:
-                texts.find(named.template, named.channel, "en")
-            except UnknownTemplate:
-                missing.append(f"{named.source}: there is no text {named.template} for {named.channel}")
-    if missing:
-        raise DeclarationError("\n".join(missing))
 
 
 @contextlib.asynccontextmanager
@@ -119,8 +148,8 @@ async def delivering(
     pool: Pool, catalog: Catalog, configuration: Settings, deployment: Deployment
 ) -> AsyncIterator[Deliver]:
     """Open the channels and texts `deliver` joins."""
-    texts = Texts.load(TEXTS)
-    check_texts(catalog, texts)
+    texts = Texts.load(TEXTS, deployment.languages)
+    catalog.check_texts(texts, texts.locales)
     pulse = Pulse()
     async with open_channels(configuration.base) as channels, pulse.beating():
         yield Deliver(
@@ -181,14 +210,19 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
     client = await connect()
     async with (
         await open_pool(configuration.database_url, size=40) as pool,
+        await open_pool(configuration.database_url, size=10) as campaigns_pool,
         delivering(pool, catalog, configuration, deployment) as deliver,
     ):
         async with pool.acquire() as connection:
-            await installation.begin(connection, configuration.speed)
+            clock = await installation.begin(connection, configuration.speed)
             await contact.remember_policy(
                 connection, deployment.policy.version, deployment.policy.model_dump(mode="json")
             )
+            await declare_segments(connection, segments_of(deployment.enabled), catalog)
+        await schedule_looks(client, clock)
         async with (
+            build_segments_worker(client, pool, catalog),
+            build_campaigns_worker(client, deliver, campaigns_pool),
             build_worker(client, catalog, deliver, Outcomes(pool)) as worker,
             Dispatcher(pool, configuration.database_url, client, catalog).running(),
             reconciling(pool, client),

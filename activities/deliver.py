@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.pulse import Pulse
 from activities.speechless import speechless
+from activities.texts import text_for
 from channels.protocol import ChannelPort, NotProcessed, Refused, TooLate, Uncertain, leaving_by
 from dispatch.progress import RESOLVED
 from domain.clock import Clock
@@ -40,7 +41,8 @@ from store import consents, contact, customers, messages
 from store.contact import Question
 from store.database import Connection, Pool
 from store.messages import Addressee, Proposal, Row
-from templates.renderer import Footer, MissingVariable, RenderError, Texts, UnknownTemplate
+from templates.renderer import BadText, Footer, MissingVariable, RenderError, Texts, UnknownTemplate
+from workflows.audience import audience
 from workflows.catalog import Catalog
 from workflows.declaration import Declaration
 
@@ -58,12 +60,43 @@ _CONTENT: TypeAdapter[Content] = TypeAdapter(Content)
 
 
 @dataclass(frozen=True)
+class Manner:
+    """How whoever asks for a message wants it to be treated.
+
+    Attributes:
+        topic: What it writes about, one of the policy's.
+        priority: 1 (most important) to 5.
+        gives_way: Whether it is dropped where it would have to wait for a slot.
+        audience: The segment it is for; None if it is for whoever it is asked for.
+        leaves_alone: Journey time for which it leaves alone whoever a campaign has written to; None: for none.
+        facts: SQL that gives the text a row each, by name.
+    """
+
+    topic: str = DEFAULT_TOPIC
+    priority: int = 3
+    gives_way: bool = False
+    audience: str | None = None
+    leaves_alone: timedelta | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def _of_journey(declaration: Declaration, trigger: Mapping[str, Any]) -> Manner:
+    return Manner(
+        topic=declaration.topic,
+        priority=declaration.priority,
+        gives_way=declaration.gives_way,
+        audience=audience(declaration, trigger),
+        facts=declaration.facts,
+    )
+
+
+@dataclass(frozen=True)
 class _Asked:
     """A message a run asks for, with its customer, whose row is locked."""
 
     proposal: Proposal
     addressee: Addressee
-    declaration: Declaration | None
+    manner: Manner
     clock: Clock
     row: Row | None
 
@@ -126,12 +159,21 @@ class Deliver:
             # Temporal may have given this attempt up long ago, and what it was decided by with it.
             raise ApplicationError("the worker was paused", type="Paused")
         with speechless():
-            return await self._deliver(request)
+            return await self.send(request, activity.info().started_time)
 
-    async def _deliver(self, request: DeliverRequest) -> Delivery:
-        info, began = activity.info(), time.monotonic()
+    async def send(self, request: DeliverRequest, started: datetime, manner: Manner | None = None) -> Delivery:
+        """Do what `deliver` does, for whatever activity.
+
+        Args:
+            started: When the attempt started, by Temporal's clock.
+            manner: None: as the journey declares.
+
+        Raises:
+            ApplicationError: It certainly did not leave; to be tried again.
+        """
+        began = time.monotonic()
         while True:
-            claim = await self._claim(request, info.started_time, began)
+            claim = await self._claim(request, started, began, manner)
             if isinstance(claim, Delivery):
                 break
             outcome = await self._hand_over(claim)
@@ -141,15 +183,18 @@ class Deliver:
         SENT.labels(request.draft.channel, claim.status or claim.verdict).inc()
         return claim
 
-    async def _claim(self, request: DeliverRequest, started: datetime, began: float) -> Delivery | _Claimed:
+    async def _claim(
+        self, request: DeliverRequest, started: datetime, began: float, manner: Manner | None
+    ) -> Delivery | _Claimed:
         """Decide under the customer's lock, and commit the decision before anything leaves.
 
         Args:
             started: When the attempt started, by Temporal's clock.
             began: The same in seconds of the process's monotonic clock.
+            manner: None: as the journey declares.
         """
         async with self.pool.acquire() as connection, connection.transaction():
-            asked = await self._asked(connection, request, started, began)
+            asked = await self._asked(connection, request, started, began, manner)
             message = asked.proposal.message
             if asked.row and (answer := await self._answer_for(connection, message, asked.row)):
                 await messages.await_also(connection, message, request.awaits)
@@ -162,7 +207,9 @@ class Deliver:
                 return Delivery(verdict=Verdict.OVERTAKEN, message=message)
             return await self._decide(connection, asked)
 
-    async def _asked(self, connection: Connection, request: DeliverRequest, started: datetime, began: float) -> _Asked:
+    async def _asked(
+        self, connection: Connection, request: DeliverRequest, started: datetime, began: float, manner: Manner | None
+    ) -> _Asked:
         """Lock the customer, then read what is asked for, and when.
 
         That is when the attempt started, unless it has waited or was paused for longer than a claim holds.
@@ -173,16 +220,17 @@ class Deliver:
         clock = await customers.clock_of(connection, addressee.person.customer)
         declaration = self.catalog.journeys.get(addressee.journey)
         waited = time.monotonic() - began
+        manner = manner or (_of_journey(declaration, addressee.event) if declaration else Manner())
         proposal = Proposal(
             message=message_id(request.enrolment, request.draft.step, request.occurrence),
             customer=addressee.person.customer,
             journey=addressee.journey,
-            priority=declaration.priority if declaration else 3,
+            priority=manner.priority,
             request=request,
             policy_version=self.deployment.policy.version,
             now=clock.journey_time(started + timedelta(seconds=waited if waited > LEAVES_WITHIN else 0)),
         )
-        return _Asked(proposal, addressee, declaration, clock, await messages.find(connection, proposal.message))
+        return _Asked(proposal, addressee, manner, clock, await messages.find(connection, proposal.message))
 
     async def _answer_for(self, connection: Connection, message: UUID, row: Row) -> Delivery | None:
         """What there is to say of a message decided about before; None if it is still to be sent."""
@@ -201,7 +249,7 @@ class Deliver:
     async def _decide(self, connection: Connection, asked: _Asked) -> Delivery | _Claimed:
         """Ask the contact policy, and keep its answer; what may go is claimed."""
         message, now, recipient = asked.proposal.message, asked.proposal.now, asked.recipient
-        policy = self.deployment.policy
+        policy, manner = self.deployment.policy, asked.manner
         facts = await contact.facts(
             connection,
             policy,
@@ -213,9 +261,11 @@ class Deliver:
                 message_class=asked.request.draft.message_class,
                 expires_at=asked.request.expires_at,
                 journey=asked.addressee.journey,
-                topic=asked.declaration.topic if asked.declaration else DEFAULT_TOPIC,
+                topic=manner.topic,
                 priority=asked.proposal.priority,
-                gives_way=asked.declaration.gives_way if asked.declaration else False,
+                gives_way=manner.gives_way,
+                audience=manner.audience,
+                undisturbed=now - manner.leaves_alone if manner.leaves_alone else None,
             ),
             self.deployment.default_time_zone,
         )
@@ -236,14 +286,15 @@ class Deliver:
             content, locale = _CONTENT.validate_python(row.content), row.locale or locale
         else:
             try:
-                text = self.texts.find(asked.request.draft.template, asked.channel, locale)
+                draft = asked.request.draft
+                text = await text_for(connection, self.texts, draft.template, asked.channel, locale, draft.edition)
                 content = text.render(
                     await self._variables(connection, asked),
                     track=lambda url: self._tracked(message, links, url),
                     footer=self._footer(message) if asked.is_marketing else None,
                 )
                 version, locale = text.version, text.locale
-            except (MissingVariable, RenderError, UnknownTemplate) as error:
+            except (BadText, MissingVariable, RenderError, UnknownTemplate) as error:
                 return await self._skip(connection, asked, f"text:{error}")
         in_inbox = asked.channel is Channel.INBOX
         attempt = await messages.claim(
@@ -370,7 +421,7 @@ class Deliver:
     async def _variables(self, connection: Connection, asked: _Asked) -> dict[str, object]:
         """What a text may use."""
         facts: dict[str, Any] = {}
-        for name, sql in asked.declaration.facts.items() if asked.declaration else ():
+        for name, sql in asked.manner.facts.items():
             found = await connection.fetchrow(sql, asked.request.enrolment)
             facts[name] = dict(found) if found else None
         return {

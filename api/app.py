@@ -12,9 +12,11 @@ import logs
 import settings
 from api import (
     audit,
+    campaigns,
     codec,
     customers,
     events,
+    gallery,
     inbox,
     journeys,
     links,
@@ -23,21 +25,26 @@ from api import (
     problems,
     reference,
     reports,
+    segments,
     silences,
     subscriptions,
+    texts,
     timeline,
     webhooks,
 )
 from api.context import Context, Ctx, Reader
 from api.edge import Edge, documented_body
 from api.keyring import Keyring
+from dispatch.segments import declare_segments
 from dispatch.temporal import connect, is_reachable
 from domain.links import Links
 from store import contact, installation
 from store.customers import Tombstones
 from store.database import open_pool
+from templates import TEXTS
+from templates.renderer import Texts
 from workflows.catalog import Catalog
-from workflows.enabled import enabled
+from workflows.enabled import enabled, segments_of
 from workflows.journey import Journey
 
 DESCRIPTION = """\
@@ -56,7 +63,8 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
 
     Raises:
         ConfigurationError: Something is missing or wrong.
-        DeclarationError: A journey is declared wrongly.
+        BadTexts: A text is broken.
+        DeclarationError: A journey is declared wrongly, or names a text there is not.
     """
     configuration = settings.load()
     logs.configure(configuration.log_level)
@@ -67,6 +75,8 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         topics=deployment.policy.topics,
         held_out=deployment.policy.holdouts,
     )
+    files = Texts.load(TEXTS, deployment.languages)
+    catalog.check_texts(files, files.locales)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -80,6 +90,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
                 await contact.remember_policy(
                     connection, deployment.policy.version, deployment.policy.model_dump(mode="json")
                 )
+                await declare_segments(connection, segments_of(deployment.enabled), catalog)
             app.state.context = Context(
                 settings=configuration,
                 pool=pool,
@@ -89,6 +100,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
                 links=Links(configuration.base, secret),
                 tombstones=Tombstones(secret),
                 deployment=deployment,
+                texts=files,
                 keyring=Keyring(pool, configuration.database_url),
             )
             async with app.state.context.keyring.running():
@@ -114,12 +126,16 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
     reference.install(app)
     for room in (
         events,
+        gallery,
         journeys,
         customers,
         timeline,
         policy,
+        segments,
+        campaigns,
         silences,
         subscriptions,
+        texts,
         inbox,
         reports,
         webhooks,

@@ -1,7 +1,8 @@
 """What a request needs: the database, the enabled journeys, who is calling."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -18,7 +19,11 @@ from settings import Deployment, Settings
 from store.customers import Tombstones
 from store.database import Connection, Pool
 from store.keys import Key, Scope
+from storyboards.rehearsal import rehearse
+from storyboards.story import Storyboard, storyboard
+from templates.renderer import Texts
 from workflows.catalog import Catalog
+from workflows.declaration import Declaration
 
 
 @dataclass
@@ -33,7 +38,9 @@ class Context:
     links: Links
     tombstones: Tombstones
     deployment: Deployment
+    texts: Texts
     keyring: Keyring
+    boards: dict[str, Storyboard] = field(default_factory=dict)
 
     @property
     def default_locale(self) -> str:
@@ -49,6 +56,12 @@ class Context:
     def terms(self) -> Terms:
         """What it takes to judge an event."""
         return Terms(self.catalog, self.policy, self.tombstones)
+
+    async def board(self, declaration: Declaration) -> Storyboard:
+        """Return a journey's story, rehearsed once per process: neither its code nor its parameters change."""
+        if declaration.name not in self.boards:
+            self.boards[declaration.name] = await asyncio.to_thread(lambda: storyboard(rehearse(declaration)))
+        return self.boards[declaration.name]
 
     def run_url(self, workflow_id: str) -> str | None:
         """Address of a run in the Temporal UI, where it is known."""
@@ -74,6 +87,7 @@ Ctx = Annotated[Context, Depends(context)]
 Db = Annotated[Connection, Depends(connection)]
 
 _BASIC = HTTPBasic(auto_error=False, scheme_name="writeKey", description="The write key as user name, no password.")
+_PASSWORD = HTTPBasic(auto_error=False, scheme_name="pageKey", description="A key with the scope read, as password.")
 BEARER = HTTPBearer(auto_error=False, scheme_name="bearerKey", description="A key with the scope of the operation.")
 
 
@@ -138,7 +152,33 @@ async def recognised(request: Request, ctx: Context, token: str) -> Key | None:
     return key
 
 
+async def page_key(
+    request: Request,
+    ctx: Ctx,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(BEARER)],
+    basic: Annotated[HTTPBasicCredentials | None, Depends(_PASSWORD)],
+) -> Key:
+    """The key of whoever looks at a page: a browser asks for it by itself, as the password of Basic authentication.
+
+    Raises:
+        Problem: 401 without a valid key, 403 without the scope read or operate, 429 above the key's rate.
+    """
+    token = bearer.credentials if bearer else basic.password or basic.username if basic else ""
+    key = await recognised(request, ctx, token)
+    if key is None:
+        raise Problem(
+            401,
+            "unauthorized",
+            "a valid key is required, as the password, whatever the user name",
+            headers={"WWW-Authenticate": 'Basic realm="journeys", charset="UTF-8"'},
+        )
+    if not key.scopes & {Scope.READ, Scope.OPERATE}:
+        raise Problem(403, "forbidden", "the key lacks the scope read or operate")
+    return key
+
+
 WriteKey = Annotated[Key, Depends(write_key)]
+PageReader = Annotated[Key, Depends(page_key)]
 Reader = Annotated[Key, Depends(allowed(Scope.READ, Scope.OPERATE))]
 Operator = Annotated[Key, Depends(allowed(Scope.OPERATE))]
 InboxReader = Annotated[Key, Depends(allowed(Scope.INBOX, Scope.OPERATE))]

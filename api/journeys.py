@@ -28,6 +28,7 @@ from domain.uncertain import Resolution
 from store import customers, enrolments, events, reports
 from store.database import Connection
 from store.events import NewEvent
+from workflows.audience import InSegment, takes_in
 from workflows.declaration import Declaration
 
 log = structlog.get_logger()
@@ -53,6 +54,10 @@ class JourneyKind(BaseModel):
     exits_on: list[str]
     restarts_on: list[str]
     listens_to: list[str]
+    segments: list[str] = Field(description="Whom it is for: entering one of these segments starts it.")
+    topic: str = Field(description="What it writes about, as customers choose it.", examples=["offers"])
+    priority: int = Field(description="1 (most important) to 5.")
+    page: str = Field(description="Where it is to be seen as a picture.", examples=["/journeys/AbandonedApplication"])
     parameters: dict[str, Any]
     stays: dict[str, int] = Field(description="How many customers are in it (`running`) or left it, by outcome.")
 
@@ -445,7 +450,7 @@ async def _enrolled_by(ctx: Context, answer: Accepted, journey: str) -> Enrolmen
 
 
 def _starting_event(declaration: Declaration, given: str | None) -> str:
-    names = [rule.event.event_name for rule in declaration.starts_on]
+    names = [rule.event.event_name for rule in takes_in(declaration)]
     if not names:
         raise Problem(409, "closed", f"{declaration.name} takes nobody in any more")
     if given is not None and given not in names:
@@ -494,6 +499,10 @@ def _kind(declaration: Declaration, stays: dict[str, int]) -> JourneyKind:
         exits_on=[rule.event.event_name for rule in declaration.exits_on],
         restarts_on=[event.event_name for event in declaration.restarts_on],
         listens_to=[event.event_name for event in declaration.listens_to],
+        segments=[rule.segment for rule in declaration.starts_on if isinstance(rule, InSegment)],
+        topic=declaration.topic,
+        priority=declaration.priority,
+        page=f"/journeys/{declaration.name}",
         parameters=declaration.parameters.model_dump(mode="json"),
         stays=stays,
     )

@@ -136,6 +136,11 @@ def database_away() -> Problem:
     )
 
 
+def _field(loc: tuple[int | str, ...]) -> str:
+    """Return the path of a field, without which kind of several it was taken for."""
+    return ".".join(str(part) for part in loc[1:] if not str(part).startswith("<")) or str(loc[0])
+
+
 def install(app: FastAPI) -> None:
     """Let every error of an application come out as problem details, and say so in its OpenAPI document."""
     describe = app.openapi
@@ -169,8 +174,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         errors = [
-            FieldError(field=".".join(map(str, e["loc"][1:])) or str(e["loc"][0]), rule=e["msg"])
-            for e in error.errors()
+            FieldError(field=_field(e["loc"]), rule=e["msg"].removeprefix("Value error, ")) for e in error.errors()
         ]
         message = "; ".join(f"{each.field}: {each.rule}" for each in errors)
         return answer(Problem(422, "invalid_request", message, errors))

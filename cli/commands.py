@@ -50,12 +50,24 @@ def list_journeys(
     pack: Annotated[
         str | None, typer.Option(help="Only the journeys of one business pack, such as car_credit.")
     ] = None,
+    local: Annotated[
+        bool, typer.Option("--local", help="From the code, without a server: every journey that ships, with its story.")
+    ] = False,
 ) -> None:
     """List the journeys of the deployment: what starts them, by what they are keyed, their goal, who is in them.
 
     Example: journeys list --pack car_credit
     """
-    found = ask(lambda installation: installation.get("/v1/journeys"))
+    if local:
+        # Reads all journeys' code, which no other command here needs.
+        from cli.authors import list_here
+
+        return list_here(pack)
+
+    async def journeys(installation: Installation) -> tuple[str, Any]:
+        return installation.url, await installation.get("/v1/journeys")
+
+    url, found = ask(journeys)
     packs = sorted({each["pack"] for each in found})
     if pack and pack not in packs:
         fail(f"there is no pack {pack}; there are {', '.join(packs)}")
@@ -64,10 +76,13 @@ def list_journeys(
         console.print(f"[bold]{each['name']}[/bold]  ({each['pack']})", highlight=False)
         console.print(f"  {each['story']}", highlight=False)
         for heading, values in (
+            ("for", [f"whoever is in the segment {name}" for name in each["segments"]]),
             ("starts on", each["starts_on"]),
             ("once per", [each["key"] or "customer"]),
             ("goal", each["ends_on"]),
             ("exits on", each["exits_on"]),
+            ("about", [each["topic"]]),
+            ("picture", [f"{url}{each['page']}"]),
         ):
             if values:
                 console.print(f"  {heading + ':':<11}{', '.join(values)}", highlight=False, soft_wrap=True)

@@ -124,6 +124,22 @@ class Installation:
         """
         return await self._ask("POST", path, json=body)
 
+    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Put JSON and return the JSON of the answer.
+
+        Raises:
+            Refused: With the API's own words.
+        """
+        return await self._ask("PUT", path, json=body)
+
+    async def delete(self, path: str) -> None:
+        """Delete what is found at a path.
+
+        Raises:
+            Refused: With the API's own words.
+        """
+        await self._ask("DELETE", path)
+
     async def download(self, path: str) -> AsyncIterator[bytes]:
         """Yield what is found at a path, piece by piece.
 
@@ -196,7 +212,7 @@ class Installation:
             raise Refused(f"{self.url} does not answer ({type(error).__name__})") from None
         if not answer.is_success:
             raise Refused(_said(answer))
-        return answer.json()
+        return answer.json() if answer.content else None
 
 
 @contextlib.asynccontextmanager

@@ -4,13 +4,17 @@ import typer
 
 from cli import commands
 from cli.audit import audit
+from cli.authors import check, draw_journey
 from cli.bench import bench
 from cli.demo.command import demo
 from cli.explain import explain
 from cli.export import export
 from cli.keys import keys, migrate
+from cli.new import new
 from cli.payload_keys import WHERE, payload_keys
 from cli.replay.command import replay
+from cli.segments import segments
+from cli.templates import templates
 from cli.torture.command import torture
 from cli.up import up
 
@@ -29,6 +33,11 @@ app.command(rich_help_panel=HERE)(replay)
 app.command(rich_help_panel=HERE)(bench)
 app.command(rich_help_panel=HERE)(torture)
 
+WRITING = "Writing journeys, without a server"
+app.command(rich_help_panel=WRITING)(new)
+app.command(rich_help_panel=WRITING)(check)
+app.command("draw", rich_help_panel=WRITING)(draw_journey)
+
 RUNNING = "A running installation"
 app.command("list", rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.list_journeys)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.show)
@@ -42,6 +51,8 @@ app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.events)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(export)
 app.command("payload-keys", rich_help_panel=RUNNING, epilog=WHERE)(payload_keys)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(audit)
+app.add_typer(templates, name="templates", rich_help_panel=RUNNING)
+app.add_typer(segments, name="segments", rich_help_panel=RUNNING)
 
 DATABASE = "Its database"
 app.add_typer(keys, name="keys", rich_help_panel=DATABASE)

@@ -78,6 +78,7 @@ def _addresses(stack: "EmbeddedStack") -> dict[str, str]:
     return {
         "API": stack.api_url,
         "API documentation": f"{stack.api_url}/docs",
+        "Journeys as pictures": f"{stack.api_url}/journeys (the operator key is the password)",
         "Temporal's web interface": stack.ui_url,
         **({"… and its codec": stack.codec_url} if stack.codec_url else {}),
         "Phones and mailboxes": stack.sandbox_url,

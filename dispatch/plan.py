@@ -23,6 +23,7 @@ from store import customers, enrolments, events
 from store.database import Connection
 from store.enrolments import Stay
 from store.events import KeptEvent
+from workflows.audience import is_about
 from workflows.catalog import Catalog
 from workflows.declaration import Declaration, Role, Rule
 from workflows.journey import EDITION
@@ -130,6 +131,8 @@ class _Planner:
         fields = self._fields(plan)
         if fields is not None:
             for declaration, role, rule in roles:
+                if not is_about(rule, event.properties):
+                    continue
                 if role is Role.START:
                     await self._start(plan, declaration, rule, fields)
                 elif role in (Role.RESTART, Role.HEARD):

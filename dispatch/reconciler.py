@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
+from dispatch.campaigns import run_campaigns
 from dispatch.dispatcher import cancelled
 from dispatch.runs import ensure_running
 from domain.enrolments import Outcome
@@ -109,7 +110,7 @@ async def reconciling(pool: Pool, client: Client) -> AsyncIterator[None]:
 
     async def look() -> None:
         while True:
-            for duty in (reconcile, settle_uncertain_sends, ask_providers_to_erase, count_stuck_runs):
+            for duty in (reconcile, settle_uncertain_sends, ask_providers_to_erase, run_campaigns, count_stuck_runs):
                 try:
                     await duty(pool, client)
                 except (RPCError, *AWAY) as error:

@@ -16,6 +16,8 @@ PAGE_VIEWED = "page_viewed"
 SCREEN_VIEWED = "screen_viewed"
 CUSTOMER_ERASED = "customer_erased"
 JOURNEY_STOPPED = "journey_stopped"
+SEGMENT_ENTERED = "segment_entered"
+SEGMENT_LEFT = "segment_left"
 OF_MESSAGES = "message_"
 """What the names of events about messages begin with: ``message_delivered``."""
 
@@ -27,6 +29,8 @@ _OURS = {
     SCREEN_VIEWED,
     CUSTOMER_ERASED,
     JOURNEY_STOPPED,
+    SEGMENT_ENTERED,
+    SEGMENT_LEFT,
 }
 
 

@@ -75,6 +75,8 @@ class Draft(BaseModel, frozen=True):
         message_class: Marketing unless said.
         useful_for: Journey time after which the message is not worth sending any more.
         again: Whether the same draft may be sent more than once in one enrolment.
+        edition: The month whose text it is, ``2026-12``; "" for a text that is for always. Every month's
+            is a message of its own, and where there is none nothing is sent.
     """
 
     channel: Channel
@@ -82,11 +84,12 @@ class Draft(BaseModel, frozen=True):
     message_class: MessageClass = MessageClass.MARKETING
     useful_for: timedelta | None = None
     again: bool = False
+    edition: str = ""
 
     @property
     def step(self) -> str:
         """The step this message is, within its enrolment."""
-        return f"{self.template}:{self.channel}"
+        return f"{self.template}{'@' if self.edition else ''}{self.edition}:{self.channel}"
 
 
 MESSAGE_NAMESPACE = UUID("5b2f4a3e-8d19-5c07-9a64-2f1d7c0b9e35")

@@ -68,6 +68,8 @@ class Facts:
         topic: What the journey writes about.
         priority: 1 is the most important.
         gives_way: Whether it is dropped where it would have to wait for a slot.
+        outside: The segment it is for, if the customer is not in it any more.
+        campaign_lately: It is a campaign's, and another campaign wrote within the time that one leaves alone.
         consent: None if the customer has expressed no wish.
         dialogue_since: Since when a person of ours has been talking with the customer.
         sent: What has left to the customer within the longest window of any cap.
@@ -87,6 +89,8 @@ class Facts:
     expires_at: datetime | None = None
     priority: int = 3
     gives_way: bool = False
+    outside: str | None = None
+    campaign_lately: bool = False
     consent: Consent | None = None
     block: Block | None = None
     dialogue_since: datetime | None = None
@@ -175,6 +179,14 @@ def _expired(_: Policy, facts: Facts) -> Drop | None:
     return Drop("expired") if facts.expires_at and facts.now >= facts.expires_at else None
 
 
+def _outside(_: Policy, facts: Facts) -> Drop | None:
+    return Drop(f"segment:{facts.outside}") if facts.outside else None
+
+
+def _campaign_lately(_: Policy, facts: Facts) -> Drop | None:
+    return Drop("campaign:another one wrote lately") if facts.campaign_lately else None
+
+
 def _blocked(_: Policy, facts: Facts) -> Drop | None:
     return Drop(f"blocked:{facts.block.name}") if facts.block and facts.now < facts.block.until else None
 
@@ -259,6 +271,8 @@ RULES = (
     Rule("no_address", "the customer has no address for the channel: drops", True, _no_address),
     Rule("suppressed", "the address bounced, complained or said STOP: drops", True, _suppressed),
     Rule("expired", "it is not worth sending any more: drops", True, _expired),
+    Rule("segment", "the customer is not in the segment any more that it is for: drops", True, _outside),
+    Rule("campaign", "another campaign wrote within the time this one leaves alone: drops", False, _campaign_lately),
     Rule("blocked", "the customer hears nothing for a while: drops", True, _blocked),
     Rule("dialogue", "a person of ours is talking with the customer: delays", True, _dialogue),
     Rule("no_consent", "the customer did not agree, or forbade it: drops", False, _no_consent),

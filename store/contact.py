@@ -12,6 +12,7 @@ from domain.messages import Channel, MessageClass, Status
 from policy.configuration import Policy
 from policy.contact import Block, Consent, Facts, Sent, Wanted
 from policy.hours import zones_of
+from store import customers, membership
 from store.database import Connection
 
 NOT_SENT: Sequence[Status] = (Status.WAITING, Status.SKIPPED, Status.FAILED)
@@ -56,6 +57,8 @@ class Question:
     Attributes:
         message: The message it is about; None for one that is only imagined.
         now: Journey time, as is `expires_at`.
+        audience: The segment it is for; None if it is for whoever is in the journey.
+        undisturbed: Journey time since which no other campaign may have written; None: it does not matter.
     """
 
     message: UUID | None
@@ -67,6 +70,8 @@ class Question:
     topic: str
     priority: int
     gives_way: bool
+    audience: str | None = None
+    undisturbed: datetime | None = None
 
 
 async def person(connection: Connection, customer: int) -> Person:
@@ -109,6 +114,8 @@ async def facts(
         expires_at=question.expires_at,
         priority=question.priority,
         gives_way=question.gives_way,
+        outside=await _outside(connection, to.customer, question),
+        campaign_lately=await _campaign_lately(connection, to.customer, question),
         consent=Consent(row["given"], row["source"]) if row["source"] is not None else None,
         block=Block(row["name"], row["until"]) if row["name"] is not None else None,
         dialogue_since=row["opened_at"],
@@ -151,6 +158,36 @@ async def _standing(connection: Connection, customer: int, question: Question, r
     )
     assert row is not None
     return row
+
+
+async def _outside(connection: Connection, customer: int, question: Question) -> str | None:
+    """Return the segment the message is for if the customer is not in it, by its definition and what they did, now.
+
+    Who was in it when they were last looked at does not count: they may have come back since.
+    """
+    if question.audience is None:
+        return None
+    now = (await customers.clock_of(connection, customer)).wall_time(question.now)
+    return None if await membership.is_in(connection, question.audience, customer, now) else question.audience
+
+
+async def _campaign_lately(connection: Connection, customer: int, question: Question) -> bool:
+    """Whether a message of another campaign left, or may have, within the time that is to be left alone."""
+    if question.undisturbed is None:
+        return False
+    found: bool = await connection.fetchval(
+        """
+        select exists (
+            select from messages where customer_id = $1 and starts_with(journey, 'campaign:') and journey <> $2
+            and journey_at > $3 and status <> all($4)
+        )
+        """,
+        customer,
+        question.journey,
+        question.undisturbed,
+        NOT_SENT,
+    )
+    return found
 
 
 async def _sent(connection: Connection, customer: int, since: datetime, except_for: UUID | None) -> list[Sent]:

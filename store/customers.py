@@ -10,6 +10,7 @@ from typing import Any, Literal
 from domain.calls import Device, Profile
 from domain.clock import Clock
 from domain.enrolments import Outcome
+from store import membership, recipients
 from store.database import Connection
 
 Identity = tuple[Literal["user", "anonymous"], str]
@@ -162,6 +163,7 @@ async def merge(connection: Connection, loser: int, winner: int) -> list[int]:
     Returns:
         The enrolments that end by this; the caller sets the deciding event with `end_merged`.
     """
+    await recipients.merge(connection, loser, winner)
     doubled = await connection.fetch(
         """
         update enrolments l set outcome = $3 from enrolments w
@@ -190,6 +192,7 @@ async def merge(connection: Connection, loser: int, winner: int) -> list[int]:
         loser,
     )
     await connection.execute("update events set customer_id = $2 where customer_id = $1", loser, winner)
+    await membership.move(connection, loser, winner)
     await connection.execute(
         """
         update customers w set

@@ -170,6 +170,7 @@ async def _forget_rows(connection: Connection, customer: int) -> None:
     for statement in (
         "delete from identities where customer_id = $1",
         "delete from devices where customer_id = $1",
+        "delete from segment_members where customer_id = $1",
         # A backend may make keys and message ids of anything, and nobody asks for these again.
         "update enrolments set key = '' where customer_id = $1",
         "update events set properties = '{}', context = '{}', message_id = 'erased:' || id where customer_id = $1",

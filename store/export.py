@@ -110,6 +110,20 @@ SECTIONS: dict[str, Section] = {
         ),
         held.MINE,
     ),
+    "segments": Section(
+        "segment_members",
+        "Numbers of the segments they are in, as last looked at.",
+        ("segment_id", "entered_at"),
+        held.MINE,
+        "segment_id",
+    ),
+    "campaigns": Section(
+        "campaign_recipients",
+        "Campaigns they were chosen for.",
+        ("campaign_id", "enrolment_id", "variant", "due_at", "expires_at", "outcome"),
+        held.MINE,
+        "campaign_id",
+    ),
     "messages": Section(
         "messages",
         "Every message to them that was decided about, with its text; `journey_at`, `not_before` and `expires_at` are "
@@ -218,12 +232,27 @@ SECTIONS: dict[str, Section] = {
 _OURS = "says nothing of a customer"
 _DEAD = "exists only of the erased, of whom nothing can be exported"
 
+_NEXT_LOOK = "when they are to be looked at again"
+
 WITHHELD: dict[str, str] = {
     "alembic_version": _OURS,
     "api_keys": _OURS,
     "api_tokens": _OURS,
     "installation": _OURS,
     "policies": _OURS,
+    "segments": _OURS,
+    "segment_versions": _OURS,
+    "segment_evaluations": _OURS,
+    "segment_bases": "is of all customers together",
+    "segment_looks": _NEXT_LOOK,
+    "segment_touches": _NEXT_LOOK,
+    "segment_members.customer_id": "is the profile's id",
+    "texts": _OURS,
+    "campaigns": _OURS,
+    "campaign_recipients.customer_id": "is the profile's id",
+    "campaign_recipients.step": "how far the sending has come",
+    "campaign_recipients.occurrence": "how far the sending has come",
+    "campaign_recipients.failures": "how far the sending has come",
     "audit_answers": "HTTP statuses of what is under audit",
     "erasures": _DEAD,
     "provider_erasures": _DEAD,

@@ -21,8 +21,10 @@ REQUIRED: Mapping[Channel, frozenset[str]] = {
 OPTIONAL: Mapping[Channel, frozenset[str]] = {
     Channel.PUSH: frozenset({"link"}),
     Channel.INBOX: frozenset({"link"}),
-    Channel.WHATSAPP: frozenset({"button"}),
+    Channel.WHATSAPP: frozenset({"button", "category"}),
 }
+CATEGORIES = ("marketing", "utility", "authentication")
+"""WhatsApp's categories of templates (twilio.com/docs/content/overview)."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,13 @@ class TextFile:
     Attributes:
         header: Fields by name.
         buttons: Ids and titles, in order.
+        category: WhatsApp's, if it is told.
     """
 
     header: Mapping[str, BoundTemplate]
     buttons: tuple[tuple[str, BoundTemplate], ...]
     body: BoundTemplate
+    category: str | None = None
 
     @property
     def templates(self) -> list[BoundTemplate]:
@@ -65,16 +69,17 @@ def parse_file(source: str, channel: Channel) -> TextFile:
     body = "\n".join(lines[begin:])
     if not body.strip():
         raise Broken(max(len(lines), 1), "there is no body")
-    header, buttons = _parse_header(head, channel)
-    return TextFile(header, buttons, parse(body, line=begin + 1))
+    header, buttons, category = _parse_header(head, channel)
+    return TextFile(header, buttons, parse(body, line=begin + 1), category)
 
 
 def _parse_header(
     lines: list[str], channel: Channel
-) -> tuple[dict[str, BoundTemplate], tuple[tuple[str, BoundTemplate], ...]]:
+) -> tuple[dict[str, BoundTemplate], tuple[tuple[str, BoundTemplate], ...], str | None]:
     allowed = REQUIRED[channel] | OPTIONAL.get(channel, frozenset())
     header: dict[str, BoundTemplate] = {}
     buttons: dict[str, BoundTemplate] = {}
+    category = None
     for number, line in enumerate(lines, 2):
         name, colon, value = (part.strip() for part in line.partition(":"))
         if not colon or not value:
@@ -89,8 +94,12 @@ def _parse_header(
             if not button or not bar or not title or button in buttons:
                 raise Broken(number, "a button is written as its own id | title")
             buttons[button] = parse(title, line=number)
+        elif name == "category":
+            if value not in CATEGORIES or category is not None:
+                raise Broken(number, f"a category is one of {', '.join(CATEGORIES)}, once")
+            category = value
         else:
             header[name] = parse(value, line=number)
     if absent := REQUIRED[channel] - set(header):
         raise Broken(1, f"header field {min(absent)!r} is missing")
-    return header, tuple(buttons.items())
+    return header, tuple(buttons.items()), category

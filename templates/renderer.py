@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -24,12 +24,10 @@ from templates.language import Broken, Missing, variables, write
 from templates.letter import Footer, Letterhead, one_line
 from templates.values import NotAnAddress, SiteAddress, as_address, as_words, clean, hold
 
-__all__ = ["BadTexts", "Footer", "MissingVariable", "RenderError", "Text", "Texts", "UnknownTemplate"]
+__all__ = ["BadText", "BadTexts", "Footer", "MissingVariable", "RenderError", "Text", "Texts", "UnknownTemplate"]
 
 LOCALES = ("en", "ru")
-"""Languages in which every text exists."""
-
-DEFAULT_LOCALE = "en"
+"""Languages in which the texts that ship exist; the first is that of a customer whose own is none of them."""
 
 LETTERHEAD = "letter"
 """The folder, beside the groups, of what all emails share."""
@@ -47,6 +45,20 @@ class BadTexts(ValueError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class BadText(ValueError):
+    """A text cannot be used.
+
+    Attributes:
+        line: Where, from 1.
+        rule: What is wrong there.
+    """
+
+    def __init__(self, line: int, rule: str) -> None:
+        super().__init__(f"line {line}: {rule}")
+        self.line = line
+        self.rule = rule
 
 
 class UnknownTemplate(LookupError):
@@ -85,14 +97,21 @@ class Text:
         template: ``group/name``.
         locale: Language it is written in.
         version: Changes whenever the customer would read something else.
+        source: As its author wrote it.
     """
 
     template: str
     channel: Channel
     locale: str
     version: str
+    source: str
     file: TextFile
     letterhead: Letterhead
+
+    @property
+    def category(self) -> str | None:
+        """What WhatsApp is told it is, see `templates.files.CATEGORIES`."""
+        return self.file.category
 
     @property
     def variables(self) -> set[str]:
@@ -122,32 +141,64 @@ class Text:
 class Texts:
     """All texts of an installation, by template, channel and language."""
 
-    def __init__(self, texts: Mapping[tuple[str, Channel, str], Text]) -> None:
+    def __init__(
+        self, texts: Mapping[tuple[str, Channel, str], Text], letterhead: Letterhead, locales: Sequence[str]
+    ) -> None:
         self._texts = texts
+        self._letterhead = letterhead
+        self.locales = tuple(locales)
 
     @staticmethod
-    def load(directory: Path) -> "Texts":
+    def load(directory: Path, locales: Sequence[str] = LOCALES) -> "Texts":
         """Read and check every text below a folder.
+
+        Args:
+            locales: Languages every text must exist in, the one to fall back on first; others are left alone.
 
         Raises:
             BadTexts: A file is broken, misplaced, or lacks its counterpart in another language.
         """
-        return Texts(_Reader(directory).read())
+        return _Reader(directory, locales).read()
 
     def __iter__(self) -> Iterator[Text]:
         return iter(self._texts.values())
 
+    def get(self, template: str, channel: Channel, language: str) -> Text | None:
+        """Return the text in exactly a language, if there is one."""
+        return self._texts.get((template, channel, language))
+
     def find(self, template: str, channel: Channel, locale: str) -> Text:
-        """Return the text in the language of a locale (BCP 47), else in `DEFAULT_LOCALE`.
+        """Return the text in the language of a locale (BCP 47), else in the first of `locales`.
 
         Raises:
             UnknownTemplate: There is none in either.
         """
-        language = re.split("[-_]", locale, maxsplit=1)[0].lower()
-        for written_in in (language, DEFAULT_LOCALE):
+        for written_in in self.languages(locale):
             if text := self._texts.get((template, channel, written_in)):
                 return text
         raise UnknownTemplate(f"there is no text {template!r} for {channel}")
+
+    def languages(self, locale: str) -> tuple[str, str]:
+        """Return the languages in which a text is looked for, for a customer's locale (BCP 47)."""
+        return re.split("[-_]", locale, maxsplit=1)[0].lower(), self.locales[0]
+
+    def compose(self, template: str, channel: Channel, locale: str, source: str) -> Text:
+        """Return a text as somebody wrote it, with what all letters share.
+
+        Args:
+            source: As a file of this channel is written.
+
+        Raises:
+            BadText: It breaks a rule.
+        """
+        if locale not in self.locales:
+            raise BadText(1, f"texts are written in {' and '.join(self.locales)} here, not in {locale}")
+        try:
+            file = parse_file(source, channel)
+        except Broken as broken:
+            raise BadText(broken.line, broken.rule) from None
+        version = _version(self._letterhead, channel, source)
+        return Text(template, channel, locale, version, source, file, self._letterhead)
 
     def variables(self, template: str, channel: Channel, locale: str) -> set[str]:
         """Return the names of the variables a text uses, such as ``customer.first_name``.
@@ -156,6 +207,11 @@ class Texts:
             UnknownTemplate: See `find`.
         """
         return self.find(template, channel, locale).variables
+
+
+def _version(letterhead: Letterhead, channel: Channel, source: str) -> str:
+    shared = letterhead.source if channel is Channel.EMAIL else ""
+    return hashlib.sha256(shared.encode() + source.encode()).hexdigest()[:12]
 
 
 class _Rendering:
@@ -249,15 +305,16 @@ class _Rendering:
 class _Reader:
     """Reads a folder of texts and collects what is wrong with it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, locales: Sequence[str]) -> None:
         self._directory = directory
+        self._locales = locales
         self._problems: list[str] = []
         self._seen: set[tuple[str, Channel, str]] = set()
         self._texts: dict[tuple[str, Channel, str], Text] = {}
 
-    def read(self) -> Mapping[tuple[str, Channel, str], Text]:
+    def read(self) -> Texts:
         try:
-            letterhead = Letterhead.load(self._directory / LETTERHEAD, LOCALES)
+            letterhead = Letterhead.load(self._directory / LETTERHEAD, self._locales)
         except (Broken, LiquidError, OSError) as error:
             raise BadTexts([f"{self._directory / LETTERHEAD}: {error}"]) from error
         for path in sorted(self._directory.rglob("*")):
@@ -267,12 +324,14 @@ class _Reader:
         self._check_languages()
         if self._problems:
             raise BadTexts(self._problems)
-        return self._texts
+        return Texts(self._texts, letterhead, self._locales)
 
     def _read_file(self, path: Path, place: tuple[str, ...], letterhead: Letterhead) -> None:
-        named = _parse_place(place)
+        named = _parse_place(place, {*LOCALES, *self._locales})
         if named is None:
             self._problem(path, 1, "a text is found as group/name/channel.locale.md (email) or .txt (others)")
+            return
+        if named[2] not in self._locales:
             return
         self._seen.add(named)
         template, channel, locale = named
@@ -285,27 +344,26 @@ class _Reader:
         except Broken as broken:
             self._problem(path, broken.line, broken.rule)
             return
-        version = hashlib.sha256((letterhead.source if channel is Channel.EMAIL else "").encode())
-        version.update(source.encode())
-        self._texts[named] = Text(template, channel, locale, version.hexdigest()[:12], file, letterhead)
+        version = _version(letterhead, channel, source)
+        self._texts[named] = Text(template, channel, locale, version, source, file, letterhead)
 
     def _check_languages(self) -> None:
         for template, channel in sorted({(template, channel) for template, channel, _ in self._seen}):
-            for locale in LOCALES:
+            for locale in self._locales:
                 if (template, channel, locale) not in self._seen:
                     path = self._directory / template / f"{channel}.{locale}.{extension(channel)}"
-                    self._problem(path, 1, f"every text must exist in {' and '.join(LOCALES)}")
+                    self._problem(path, 1, f"every text must exist in {' and '.join(self._locales)}")
 
     def _problem(self, path: Path, line: int, rule: str) -> None:
         self._problems.append(f"{path}:{line}: {rule}")
 
 
-def _parse_place(place: tuple[str, ...]) -> tuple[str, Channel, str] | None:
+def _parse_place(place: tuple[str, ...], locales: Collection[str]) -> tuple[str, Channel, str] | None:
     if len(place) != 3:
         return None
     group, name, file = place
     for channel in Channel:
-        for locale in LOCALES:
+        for locale in locales:
             if file == f"{channel}.{locale}.{extension(channel)}":
                 return f"{group}/{name}", channel, locale
     return None

@@ -83,9 +83,9 @@ class Person:
         )
         return self.world.temporal.get_workflow_handle(workflow_id) if workflow_id else None
 
-    async def passes(self, duration: timedelta) -> None:
-        """Let journey time pass for the person's newest run."""
-        await self.world.skipper.fast_forward(await self.run(), duration)
+    async def passes(self, duration: timedelta, journey: str | None = None) -> None:
+        """Let journey time pass for the person's newest run, of a journey if one is named."""
+        await self.world.skipper.fast_forward(await self.run(journey), duration)
 
     async def outcome(self, journey: str | None = None) -> str:
         """How the person's newest run ended, when it has."""
@@ -107,12 +107,13 @@ class Person:
         )
         return rows
 
-    async def got(self) -> list[str]:
-        """What has left for the person: ``channel name`` in order."""
+    async def got(self, journey: str | None = None) -> list[str]:
+        """What has left for the person, from a journey if one is named: ``channel name`` in order."""
+        stays = {stay["id"] for stay in await self.enrolments() if journey in (None, stay["journey"])}
         return [
             f"{row['channel']} {row['template'].split('/')[-1]}"
             for row in await self.messages()
-            if row["status"] not in ("waiting", "skipped", "failed")
+            if row["status"] not in ("waiting", "skipped", "failed") and row["enrolment_id"] in stays
         ]
 
     async def enrolments(self) -> list[asyncpg.Record]:

@@ -1,13 +1,15 @@
 """The journeys a deployment has enabled, and what each event is to them."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from domain.events import Event
 from domain.messages import DEFAULT_TOPIC
-from workflows.declaration import Declaration, DeclarationError, Role, Rule, source_of
+from workflows.declaration import Declaration, DeclarationError, Role, Rule, texts_named
 from workflows.journey import Journey, declaration_of
+from workflows.mistakes import Text, is_event, parameter_mistakes, text_mistakes
+from workflows.source import place_of
 
 
 @dataclass(frozen=True)
@@ -28,56 +30,76 @@ class Catalog:
     @classmethod
     def of(
         cls,
-        workflows: Iterable[type[Journey[Any]]],
+        workflows: Sequence[type[Journey[Any]]],
         parameters: Mapping[str, Mapping[str, Any]] | None = None,
         *,
-        topics: Collection[str] = (DEFAULT_TOPIC,),
+        topics: Collection[str] | None = (DEFAULT_TOPIC,),
         held_out: Collection[str] = (),
     ) -> "Catalog":
         """Collect journeys, with a deployment's values for their parameters.
 
         Args:
-            topics: What the contact policy lets customers choose to hear of.
+            topics: What the contact policy lets customers choose to hear of; None where there is no policy.
             held_out: Journeys the contact policy names.
 
         Raises:
             DeclarationError: Two journeys share a name, two declarations give one event different
                 fields, an event has a field that could hold something personal, a parameter is
-                unknown or out of its range, a journey writes about no topic of the policy, or the
-                policy names a journey that is not enabled.
+                unknown or out of its range, a journey is declared or written wrongly or writes about no
+                topic of the policy, or the policy names a journey that is not enabled. All of it at once.
         """
-        journeys: dict[str, Declaration] = {}
-        events: dict[str, tuple[type[Event], str]] = {}
         given = dict(parameters or {})
+        declarations: list[Declaration] = []
+        wrong: list[str] = []
         for workflow in workflows:
-            declaration = declaration_of(workflow, given.pop(workflow.__name__, {}))
-            if declaration.name in journeys:
-                other = journeys[declaration.name].source
-                raise DeclarationError(f"{declaration.source}: {declaration.name} is also declared at {other}")
-            if declaration.topic not in topics:
-                raise DeclarationError(
-                    f"{declaration.source}: {declaration.name} writes about {declaration.topic}; "
-                    f"the policy has the topics {', '.join(sorted(topics))}"
-                )
-            journeys[declaration.name] = declaration
-            for name, event in declaration.events().items():
-                known, where = events.setdefault(name, (event, declaration.source))
-                if known is not event:
-                    raise DeclarationError(
-                        f"{declaration.source}: event {name} is declared by {event.__qualname__}, "
-                        f"but {where} declares it by {known.__qualname__}"
-                    )
-                if free := event.free_fields():
-                    raise DeclarationError(
-                        f"{source_of(event)}: {event.__name__} declares {', '.join(free)}, which could hold something "
-                        "personal, and what is declared is kept by Temporal; declare numbers, dates, enumerations, "
-                        "or domain.events.Code, or leave it to texts and rules, which see everything"
-                    )
+            try:
+                declaration, mistakes = declaration_of(workflow, given.pop(workflow.__name__, {}))
+            except DeclarationError as error:
+                wrong.append(str(error))
+                continue
+            declarations.append(declaration)
+            wrong += mistakes
+        journeys = {declaration.name: declaration for declaration in declarations}
+        wrong += _shared_names(declarations)
+        wrong += [
+            f"{each.source}: {each.name} writes about {each.topic}; "
+            f"the policy has the topics {', '.join(sorted(topics))}"
+            for each in journeys.values()
+            if topics is not None and each.topic not in topics
+        ]
+        wrong += _contradictions(declarations)
+        known = {*journeys, *(workflow.__name__ for workflow in workflows)}
         if given:
-            raise DeclarationError(f"parameters given for journeys that are not enabled: {', '.join(sorted(given))}")
-        if unknown := set(held_out) - journeys.keys():
-            raise DeclarationError(f"policy.holdouts: journeys that are not enabled: {', '.join(sorted(unknown))}")
+            wrong.append(f"parameters given for journeys that are not enabled: {', '.join(sorted(given))}")
+        if unknown := set(held_out) - known:
+            wrong.append(f"policy.holdouts: journeys that are not enabled: {', '.join(sorted(unknown))}")
+        if wrong:
+            raise DeclarationError("\n".join(wrong))
         return cls(journeys)
+
+    def check_texts(self, texts: Iterable[Text], locales: Iterable[str]) -> None:
+        """Find out now, not when a customer is not written to, that a journey names a text there is not.
+
+        A parameter that nothing reads is found here too: texts may read it.
+
+        Args:
+            locales: Languages every text must exist in.
+
+        Raises:
+            DeclarationError: With file and line of each such name, and what to write.
+        """
+        known, languages, wrong = list(texts), list(locales), []
+        for declaration in self.journeys.values():
+            named = texts_named(declaration.workflow)
+            own = {(text.template, text.channel) for text in named}
+            wrong += text_mistakes(named, known, languages)
+            wrong += parameter_mistakes(
+                declaration.workflow,
+                type(declaration.parameters),
+                [text for text in known if (text.template, text.channel) in own],
+            )
+        if wrong:
+            raise DeclarationError("\n".join(wrong))
 
     def event(self, name: str) -> type[Event] | None:
         """Return the declaration of an event, if any enabled journey has one."""
@@ -92,3 +114,32 @@ def _roles(declaration: Declaration) -> Iterable[tuple[Role, tuple[Rule, ...]]]:
     yield Role.EXIT, declaration.exits_on
     yield Role.RESTART, tuple(Rule(event) for event in declaration.restarts_on)
     yield Role.HEARD, tuple(Rule(event) for event in declaration.listens_to)
+
+
+def _shared_names(declarations: Sequence[Declaration]) -> Iterator[str]:
+    first: dict[str, Declaration] = {}
+    for each in declarations:
+        other = first.setdefault(each.name, each)
+        if other is not each:
+            yield f"{each.source}: {each.name} is also declared at {other.source}; give one of them another name"
+
+
+def _contradictions(declarations: Sequence[Declaration]) -> Iterator[str]:
+    """What journeys say differently of one event, and what events say that no history may keep."""
+    known: dict[str, type[Event]] = {}
+    for each in declarations:
+        for event in filter(is_event, each.declared_events()):
+            name = event.event_name
+            other = known.setdefault(name, event)
+            if other is not event:
+                yield (
+                    f"{place_of(event)}: {event.__qualname__} is the event {name}, and so is {other.__qualname__} at "
+                    f"{place_of(other)}; give it a name of its own, or use the other"
+                )
+    for event in dict.fromkeys(known.values()):
+        if free := event.free_fields():
+            yield (
+                f"{place_of(event)}: {event.__name__} declares {', '.join(free)}, which could hold something "
+                "personal, and what is declared is kept by Temporal; declare numbers, dates, enumerations, "
+                "or domain.events.Code, or leave it to texts and rules, which see everything"
+            )

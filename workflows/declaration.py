@@ -1,8 +1,6 @@
 """What a journey declares about itself, and what follows from it for an event."""
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.events import Event
 from domain.messages import Channel
+from workflows.source import written_classes
 
 if TYPE_CHECKING:
     from workflows.journey import Journey
@@ -25,7 +24,7 @@ KEY_LIMIT = 255
 class Parameters(BaseModel):
     """Parameters of a journey, changeable per deployment; a wrong one stops the start-up."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,12 @@ class Declaration:
 
     def events(self) -> dict[str, type[Event]]:
         """Every event this journey declares anything about, by name."""
+        return {event.event_name: event for event in self.declared_events()}
+
+    def declared_events(self) -> tuple[type[Event], ...]:
+        """What it declares to be events."""
         rules = (*self.starts_on, *self.ends_on, *self.exits_on)
-        declared = (*(rule.event for rule in rules), *self.restarts_on, *self.listens_to)
-        return {event.event_name: event for event in declared}
+        return (*(rule.event for rule in rules), *self.restarts_on, *self.listens_to)
 
     def key_of(self, properties: Mapping[str, Any]) -> str | None:
         """Return the key an event carries; "" for a journey without keys, None if it is no key."""
@@ -120,46 +122,42 @@ class DeclarationError(Exception):
 
 def as_rules(declared: "type[Event] | Rule | Iterable[type[Event] | Rule]") -> tuple[Rule, ...]:
     """Accept one event or rule, or several."""
-    several = declared if isinstance(declared, Iterable) else (declared,)
-    return tuple(each if isinstance(each, Rule) else Rule(each) for each in several)
+    return tuple(each if isinstance(each, Rule) else Rule(each) for each in _several(declared))
 
 
 def as_events(declared: "type[Event] | Iterable[type[Event]]") -> tuple[type[Event], ...]:
     """Accept one event or several."""
-    return tuple(declared) if isinstance(declared, Iterable) else (declared,)
+    return _several(declared)
+
+
+def _several(declared: Any) -> tuple[Any, ...]:
+    return tuple(declared) if isinstance(declared, Iterable) and not isinstance(declared, str) else (declared,)
 
 
 @dataclass(frozen=True)
 class NamedText:
-    """A text that a journey's code names."""
+    """A text that a journey's code names.
+
+    Attributes:
+        monthly: It is written anew for every month, without a release, so there is no file of it.
+    """
 
     channel: Channel
     template: str
     source: str
+    monthly: bool = False
 
 
 def texts_named(workflow: type) -> list[NamedText]:
-    """Return the texts a journey names in its code as plain words, with file and line."""
-    lines, first = inspect.getsourcelines(workflow)
-    calls = (node for node in ast.walk(ast.parse(textwrap.dedent("".join(lines)))) if isinstance(node, ast.Call))
-    return [
-        NamedText(
-            Channel(call.func.id),
-            call.args[0].value,
-            f"{inspect.getsourcefile(workflow)}:{first + call.lineno - 1}",
-        )
-        for call in calls
-        if isinstance(call.func, ast.Name)
-        and call.func.id in {each.value for each in Channel}
-        and call.args
-        and isinstance(call.args[0], ast.Constant)
-        and isinstance(call.args[0].value, str)
-    ]
-
-
-def source_of(workflow: type) -> str:
-    """Return ``file:line`` of a class."""
-    try:
-        return f"{inspect.getsourcefile(workflow)}:{inspect.getsourcelines(workflow)[1]}"
-    except (OSError, TypeError):
-        return workflow.__module__
+    """Return the texts a journey names in its code, with file and line."""
+    names = {each.value for each in Channel}
+    found = []
+    for written in written_classes(workflow):
+        for node in ast.walk(written.tree):
+            match node:
+                case ast.Call(func=ast.Name(id=channel), args=[expression, *_], keywords=keywords) if channel in names:
+                    template = written.value(expression)
+                    if isinstance(template, str):
+                        monthly = any(each.arg == "edition" for each in keywords)
+                        found.append(NamedText(Channel(channel), template, written.at(node), monthly))
+    return found

@@ -14,6 +14,7 @@ class Drafting(Protocol):
         transactional: The customer asked for it, so it passes quiet hours and caps.
         useful_for: Journey time after which it is not worth sending any more.
         again: Whether it may go out more than once in one enrolment.
+        edition: The month whose text it is, such as a journey's `month`; where there is none, nothing is sent.
     """
 
     def __call__(
@@ -23,6 +24,7 @@ class Drafting(Protocol):
         transactional: bool = False,
         useful_for: timedelta | None = None,
         again: bool = False,
+        edition: str = "",
     ) -> Draft: ...
 
 
@@ -33,6 +35,7 @@ def _by(channel: Channel) -> Drafting:
         transactional: bool = False,
         useful_for: timedelta | None = None,
         again: bool = False,
+        edition: str = "",
     ) -> Draft:
         return Draft(
             channel=channel,
@@ -40,6 +43,7 @@ def _by(channel: Channel) -> Drafting:
             message_class=MessageClass.TRANSACTIONAL if transactional else MessageClass.MARKETING,
             useful_for=useful_for,
             again=again,
+            edition=edition,
         )
 
     return draft

@@ -1,8 +1,10 @@
 """The explicit list of all journeys that ship, and those a deployment enables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from segments.definition import Segment
+from workflows.car_credit import segments as car_credit
 from workflows.car_credit.abandoned_application import AbandonedApplication
 from workflows.car_credit.refused_by_bank import RefusedByBank
 from workflows.declaration import DeclarationError
@@ -12,6 +14,10 @@ JOURNEYS: tuple[type[Journey[Any]], ...] = (
     AbandonedApplication,
     RefusedByBank,
 )
+
+
+SEGMENTS: Mapping[str, tuple[Segment, ...]] = {"car_credit": car_credit.SEGMENTS}
+"""Those of each pack; they come with any of its journeys."""
 
 
 def enabled(names: Iterable[str]) -> list[type[Journey[Any]]]:
@@ -26,6 +32,12 @@ def enabled(names: Iterable[str]) -> list[type[Journey[Any]]]:
     if unknown:
         raise DeclarationError(f"enabled: there is no pack or journey named {', '.join(sorted(unknown))}")
     return chosen
+
+
+def segments_of(names: Iterable[str]) -> list[Segment]:
+    """Return the segments of the packs that are enabled, or any journey of which is."""
+    packs = {_pack(journey) for journey in enabled(names)}
+    return [segment for pack in sorted(packs & SEGMENTS.keys()) for segment in SEGMENTS[pack]]
 
 
 def _pack(journey: type[Journey[Any]]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 import typing_extensions
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType
 
@@ -37,10 +37,12 @@ with workflow.unsafe.imports_passed_through():
         DeliverRequest,
         Delivery,
         Draft,
+        MessageClass,
         Status,
         Verdict,
         message_id,
     )
+    from workflows.audience import leaving
     from workflows.declaration import (
         Declaration,
         DeclarationError,
@@ -48,8 +50,9 @@ with workflow.unsafe.imports_passed_through():
         Rule,
         as_events,
         as_rules,
-        source_of,
     )
+    from workflows.mistakes import declaration_mistakes, steps_mistakes
+    from workflows.source import place_of
 
 DELIVER_TIMEOUT = timedelta(seconds=30)
 """Wall time of one attempt of `deliver`; longer than a provider call and its two transactions."""
@@ -61,6 +64,9 @@ EDITION = 3
 waits are, and durations can be changed while it is under way.
 3: what an operator does straight in Temporal is entered in the audit log.
 """
+
+_TRANSACTIONAL, _MARKETING = Priority(priority_key=1), Priority(priority_key=3)
+"""Who goes first where a worker has more to send than hands; campaigns come last."""
 
 SHORTEST = timedelta(seconds=1)
 """Journey time a wait takes that is over before it begins."""
@@ -139,6 +145,11 @@ class Journey(Generic[P]):
     def now(self) -> datetime:
         """The present in journey time."""
         return self._start.clock.journey_time(workflow.now())
+
+    @property
+    def month(self) -> str:
+        """The present month in journey time (UTC), as editions of texts are named: ``2026-12``."""
+        return f"{self.now:%Y-%m}"
 
     def latest(self, event: type[E]) -> E | None:
         """Return the newest event of a kind this run has seen, its trigger included."""
@@ -471,6 +482,7 @@ class Journey(Generic[P]):
                 retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)),
                 cancellation_type=ActivityCancellationType.TRY_CANCEL,
                 summary=f"{request.draft.channel}: {request.draft.template}",
+                priority=_TRANSACTIONAL if request.draft.message_class is MessageClass.TRANSACTIONAL else _MARKETING,
             )
         except ActivityError:
             # A cancelled activity surfaces as an ordinary exception, which a cascade would take
@@ -579,7 +591,7 @@ def journey(
     """Declare a journey: a class decorator that makes it a Temporal workflow. No side effect.
 
     Args:
-        starts_on: Events that enrol a customer.
+        starts_on: Events that enrol a customer; or segments, see `InSegment`.
         key: Property that keys the journey; a customer has one stay per key. None: one stay.
         ends_on: The goal: ends the journey wherever it is, at once.
         exits_on: Like a goal, but no success.
@@ -598,7 +610,7 @@ def journey(
             "starts_on": as_rules(starts_on),
             "key": key,
             "ends_on": as_rules(ends_on),
-            "exits_on": as_rules(exits_on),
+            "exits_on": (*as_rules(exits_on), *leaving(as_rules(starts_on))),
             "restarts_on": as_events(restarts_on),
             "listens_to": as_events(listens_to),
             "reenter_after": reenter_after,
@@ -607,8 +619,9 @@ def journey(
             "priority": priority,
             "gives_way": gives_way,
         }
-        cls._restart_names = frozenset(event.event_name for event in as_events(restarts_on))
-        cls._heard_names = frozenset(event.event_name for event in as_events(listens_to))
+        # What is no event is told with all other mistakes, when the journey is to run.
+        cls._restart_names = frozenset(getattr(event, "event_name", "") for event in as_events(restarts_on))
+        cls._heard_names = frozenset(getattr(event, "event_name", "") for event in as_events(listens_to))
 
         # Temporal wants the run method on the class itself, not on a parent, and its parameters
         # written exactly as those of __init__, where self has no annotation.
@@ -624,23 +637,23 @@ def journey(
     return declare
 
 
-def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> Declaration:
-    """Return a journey's declaration with a deployment's values for its parameters.
+def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> tuple[Declaration, list[str]]:
+    """Return a journey's declaration with a deployment's values for its parameters, and all that is wrong with it.
 
     Raises:
-        DeclarationError: The class is not declared, or a value is unknown or out of its range.
+        DeclarationError: The class is not declared.
     """
-    source = source_of(cls)
+    source = place_of(cls)
     if "_declared" not in vars(cls):
         raise DeclarationError(f"{source}: {cls.__name__} has no @journey declaration")
-    if cls._declared["priority"] not in range(1, 6):
-        raise DeclarationError(f"{source}: priority of {cls.__name__} must be 1 to 5")
+    wrong = []
     try:
         values = cls._parameters_model.model_validate(dict(parameters))
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise DeclarationError(f"{source}: parameters of {cls.__name__}: {wrong}") from error
-    return Declaration(
+        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        wrong.append(f"{source}: parameters of {cls.__name__}: {told}")
+        values = cls._parameters_model.model_construct()
+    declaration = Declaration(
         name=cls.__name__,
         workflow=cls,
         story=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
@@ -648,6 +661,8 @@ def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> De
         source=source,
         **cls._declared,
     )
+    wrong += [*declaration_mistakes(cls, declaration), *steps_mistakes(cls, declaration)]
+    return declaration, wrong
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:

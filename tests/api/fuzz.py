@@ -83,15 +83,22 @@ class Known:
         anywhere: For every operation.
         here: For single operations, before what is for every one.
         queries: What single operations are asked with, for they are seldom asked it by chance.
+        paths: What they are asked about, where it takes several parameters to name one thing.
     """
 
     anywhere: Values
     here: dict[str, Values]
     queries: dict[str, dict[str, str]]
+    paths: dict[str, dict[str, Any]]
 
     def instead(self, operation: str, given: Any) -> Any:
         """Put known values in the place of two made up ones out of three."""
         return _instead({**self.anywhere, **self.here.get(operation, {})}, given)
+
+    def path(self, operation: str, given: Any) -> Any:
+        """Name what there is two times out of three."""
+        asked = self.paths.get(operation)
+        return asked if asked and _chance(given) % 3 else self.instead(operation, given)
 
     def query(self, operation: str, given: Any) -> Any:
         """Ask an operation every other time what it is seldom asked by chance."""

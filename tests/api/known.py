@@ -17,6 +17,8 @@ OURS = {
     "audit_answers": {"answer", "detail"},
     "blocks": {"name", "source"},
     "callbacks": {"provider", "callback_id"},
+    "campaign_recipients": {"variant", "outcome"},
+    "campaigns": {"name", "form", "status", "created_by", "started_by"},
     "consents": {"channel", "topic", "source"},
     "customers": {"locale", "time_zone"},
     "decisions": {"verdict", "rule", "reason", "policy_version"},
@@ -46,7 +48,15 @@ OURS = {
     "policies": {"version", "body"},
     "provider_erasures": {"provider", "kind", "subject", "answer"},
     "rejected_events": {"source", "field", "rule"},
+    "segment_bases": {"key", "value"},
+    "segment_evaluations": {"meaning", "asked_by", "failed"},
+    "segment_versions": {"story", "form", "origin", "author", "note"},
+    "segments": {"name", "scanned"},
     "suppressions": {"channel", "reason", "source"},
+    "texts": {
+        *("template", "channel", "locale", "edition", "source", "status", "note"),
+        *("created_by", "published_by", "retired_by"),
+    },
     "tombstones": {"identity_hash"},
 }
 """Columns of such types that hold no words of customers: names, codes, ids and hashes of ours or of providers.

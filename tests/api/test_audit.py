@@ -106,7 +106,10 @@ async def test_parameters_of_paths_are_of_kinds_the_log_can_keep(scene: Scene) -
         if parameter["in"] == "path"
     }
     # A new one that names a person must become their number, as user_id does.
-    assert names <= {"user_id", "number", "id", "name", "signal", "command", "message_id", "deed", "token"}
+    assert names <= {
+        *("user_id", "number", "id", "name", "signal", "command", "message_id", "deed", "token"),
+        *("group", "channel", "locale"),
+    }
 
 
 def _filled(path: str) -> str:
@@ -115,6 +118,9 @@ def _filled(path: str) -> str:
         "number": "999999999",
         "id": "999999999",
         "name": "NoSuchJourney",
+        "group": "no_such_group",
+        "channel": "sms",
+        "locale": "en",
         "signal": "no_such_signal",
         "command": "pause",
         "message_id": str(uuid4()),

@@ -35,7 +35,9 @@ from api.context import Context
 from cli.stack import EmbeddedStack
 from dispatch.plan import plan, summarise
 from domain.messages import Channel, Status
-from store import events
+from segments import form as forms
+from store import events, segments
+from store.segments import NewVersion
 from tests.api.conftest import application, client_of
 from tests.api.fuzz import Credentials, FromEverywhere, Known
 from tests.api.scene import Providers, Scene
@@ -45,6 +47,17 @@ EXAMPLES = int(os.environ.get("JOURNEYS_FUZZ", "10"))
 ERASURE = "DELETE /v1/customers/{user_id}"
 HALF_FULL = {"filled": 20, "total": 40}
 BEGUN = {"application_id": "A-2", **HALF_FULL}
+
+TEXT = "/v1/texts/{group}/{name}/{channel}/{locale}"
+ABOUT_A_SEGMENT = (
+    ("GET", ""),
+    ("PUT", ""),
+    ("POST", "/rollback"),
+    ("GET", "/members"),
+    ("GET", "/evaluations"),
+)
+FORM = {"has": "email"}
+FORMED = (("POST", "/preview"), ("PUT", "/{name}"))
 
 SUCCESS = range(200, 300)
 
@@ -84,6 +97,9 @@ async def seeded(scene: Scene) -> Known:
         )
     )
     block = await scene.as_operator("POST", f"/v1/customers/{users[0]}/blocks", {"name": "complaint", "lasts": "P7D"})
+    await segments_put(scene)
+    text = {"group": "abandoned_application", "name": "partly_filled", "channel": "sms", "locale": "en"}
+    texts = await texts_drafted(scene, f"/v1/texts/{'/'.join(text.values())}")
     return Known(
         anywhere={
             "user_id": users,
@@ -105,6 +121,9 @@ async def seeded(scene: Scene) -> Known:
             "POST /v1/events/rejected/{id}/resend": {"id": [1], "event": ["car_viewed"]},
             "POST /v1/events/parked/{id}/retry": {"id": [await parked(scene, bystander)]},
             "POST /v1/enrolments/{number}/signals/{signal}": {"signal": ["form_progress"], "fields": [HALF_FULL]},
+            **{f"{method} /v1/segments{rest}": {"form": [FORM], "confirm": [True]} for method, rest in FORMED},
+            f"POST {TEXT}/versions": {"source": ["{{ company }}: {{ site }}"]},
+            f"POST {TEXT}/versions/{{number}}/preview": {"user_id": users, "event": [BEGUN]},
             "POST /v1/journeys/{name}/enrolments": {"name": ["AbandonedApplication"], "properties": [BEGUN]},
             "GET /r/{token}": {"token": tracked},
             "GET /u/{token}": {"token": leaving},
@@ -117,8 +136,43 @@ async def seeded(scene: Scene) -> Known:
         },
         queries={
             "GET /v1/customers/{user_id}/decision": {"channel": "email", "journey": "AbandonedApplication"},
+            **{f"{method} {TEXT}{rest}": {} for method, rest in texts},
+        },
+        paths={
+            **{f"{method} {TEXT}{rest}": {**text, "number": number} for (method, rest), number in texts.items()},
+            **{f"{method} /v1/segments/{{name}}{rest}": {"name": "reached"} for method, rest in ABOUT_A_SEGMENT},
+            "GET /v1/segments/{name}/customers/{user_id}": {"name": "reached", "user_id": users[0]},
+            "DELETE /v1/segments/{name}": {"name": "forgotten"},
+            "POST /v1/segments/{name}/evaluate": {"name": "unscanned"},
         },
     )
+
+
+async def segments_put(scene: Scene) -> None:
+    """Two segments, one of them to be forgotten; and one by which nobody has been looked at yet."""
+    async with scene.context.pool.acquire() as connection, connection.transaction():
+        await segments.lock_definitions(connection)
+        await segments.put(connection, NewVersion("unscanned", "Unscanned.", forms.read(FORM), "api", "tests"))
+    for name in ("reached", "forgotten"):
+        body = {"story": "Reached.", "form": {"trait": "reached", "is": name}}
+        (await scene.as_operator("PUT", f"/v1/segments/{name}", body)).raise_for_status()
+
+
+async def texts_drafted(scene: Scene, path: str) -> dict[tuple[str, str], int]:
+    """What texts are asked, and about which of the versions there are now: one in use, the others drafts."""
+    source = "{{ company }}: {{ site }}/credit/application/{{ event.application_id }}"
+    for _ in range(4):
+        (await scene.as_operator("POST", f"{path}/versions", {"source": source})).raise_for_status()
+    (await scene.as_operator("POST", f"{path}/versions/1/publish")).raise_for_status()
+    return {
+        ("GET", ""): 1,
+        ("POST", "/versions"): 1,
+        ("GET", "/versions/{number}"): 1,
+        ("DELETE", "/versions/{number}"): 2,
+        ("POST", "/versions/{number}/publish"): 3,
+        ("POST", "/versions/{number}/preview"): 4,
+        ("POST", "/rollback"): 1,
+    }
 
 
 async def parked(scene: Scene, user_id: str) -> int:
@@ -174,7 +228,7 @@ def document(seeds: tuple[FastAPI, Known]) -> Iterator[BaseSchema]:
         assert context.operation is not None
         return context.operation.label
 
-    schema.hooks.hook("map_path_parameters")(lambda context, given: known.instead(label(context), given))
+    schema.hooks.hook("map_path_parameters")(lambda context, given: known.path(label(context), given))
     schema.hooks.hook("map_query")(lambda context, given: known.query(label(context), given))
     schema.hooks.hook("map_body")(lambda context, given: known.instead(label(context), given))
     yield schema

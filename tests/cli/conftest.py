@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli import commands, keys
+from cli import commands, keys, templates
 from cli.main import app
 from dispatch.dispatcher import Dispatcher
 from tests.world import World
@@ -35,7 +35,7 @@ async def dispatched(world: World) -> AsyncIterator[None]:
 @pytest.fixture
 def run(world: World, dispatched: None, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command against the world's installation; `environment` changes what it is told."""
-    for module in (commands, keys):
+    for module in (commands, keys, templates):
         monkeypatch.setattr(module.console, "width", 250)
     told = {
         "JOURNEYS_URL": world.stack.api_url,

@@ -10,10 +10,14 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from domain.events import Code, Event
-    from tests.workflows.stories import STORIES, StoryEnded
+    from tests.workflows.stories import STORIES, PatientOnes, QuietOnes, StoryEnded
     from workflows.drafts import inbox, sms
     from workflows.enabled import JOURNEYS
     from workflows.journey import Journey, journey
+
+
+SHOWN = tuple(each for each in (*JOURNEYS, *STORIES) if each not in (QuietOnes, PatientOnes))
+"""Those for segments start only where there are such segments."""
 
 
 class BlurtBegun(Event, name="blurt_begun"):
@@ -43,11 +47,11 @@ def create_app() -> FastAPI:
     """Build the API."""
     import api.app
 
-    return api.app.create_app((*JOURNEYS, *STORIES, Blurt))
+    return api.app.create_app((*SHOWN, Blurt))
 
 
 if __name__ == "__main__":
     import worker
     from tests.guarantees.marked import Blurt as Importable
 
-    worker.main((*JOURNEYS, *STORIES, Importable))
+    worker.main((*SHOWN, Importable))

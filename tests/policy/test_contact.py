@@ -49,6 +49,7 @@ OBJECTIONS: dict[str, tuple[Policy, dict[str, Any], Drop | Delay]] = {
     "no_address": (Policy(), {"recipient": None}, Drop("no_address")),
     "suppressed": (Policy(), {"suppression": "opted_out"}, Drop("suppressed:opted_out")),
     "expired": (Policy(), {"expires_at": NOON}, Drop("expired")),
+    "segment": (Policy(), {"outside": "not_seen"}, Drop("segment:not_seen")),
     "blocked": (Policy(), {"block": Block("refused", NOON + HOUR)}, Drop("blocked:refused")),
     "dialogue": (Policy(), {"dialogue_since": NOON - HOUR}, Delay("dialogue", NOON + HOUR)),
     "no_consent": (
@@ -60,7 +61,7 @@ OBJECTIONS: dict[str, tuple[Policy, dict[str, Any], Drop | Delay]] = {
     "quiet_hours": (Policy(), {"now": NIGHT}, Delay("quiet_hours", datetime(2026, 11, 24, 8, tzinfo=BERLIN))),
     "cap": (sms_cap(1, DAY), {"sent": sent(HOUR)}, Delay("cap:sms 1 in 1 day", NOON + 23 * HOUR)),
 }
-HOLD_FOR_ALL = {"erased", "no_address", "suppressed", "expired", "blocked", "dialogue"}
+HOLD_FOR_ALL = {"erased", "no_address", "suppressed", "expired", "segment", "blocked", "dialogue"}
 
 
 def test_every_rule_has_its_example() -> None:

@@ -7,11 +7,13 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from domain.events import Code, Event
     from domain.messages import Draft, Status
+    from workflows.audience import InSegment
     from workflows.drafts import call, email, inbox, push, sms
     from workflows.journey import Journey, journey
 
 TEXT = "abandoned_application/almost_empty"
 OTHER = "abandoned_application/partly_filled"
+LAST = "abandoned_application/full"
 
 DAY = timedelta(days=1)
 
@@ -224,4 +226,28 @@ class Ladder(Journey):
         await self.wait(30 * DAY)
 
 
-STORIES = (OneLetter, Ladder, Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question, Visit, Monthly, Useful)
+@journey(starts_on=InSegment("quiet_month"), ends_on=StoryEnded)
+class QuietOnes(Journey):
+    """Says twice that somebody is missed."""
+
+    async def steps(self) -> None:
+        await self.send(call(TEXT))
+        await self.wait(3 * DAY)
+        await self.send(call(LAST))
+        await self.wait(30 * DAY)
+
+
+@journey(starts_on=InSegment("quiet_fortnight", keeps=True), ends_on=StoryEnded)
+class PatientOnes(Journey):
+    """Says every day that somebody is missed, and waits while they are not."""
+
+    async def steps(self) -> None:
+        for _ in range(3):
+            await self.send(call(TEXT, again=True))
+            await self.wait(DAY)
+
+
+STORIES = (
+    *(QuietOnes, PatientOnes, OneLetter, Ladder, Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question),
+    *(Visit, Monthly, Useful),
+)

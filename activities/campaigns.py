@@ -1,0 +1,375 @@
+"""Campaigns at work: recipients are found page by page, and written to one after the other at their pace."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from activities.deliver import Deliver, Manner
+from activities.speechless import speechless
+from domain.campaigns import PRIORITY, CampaignForm, CampaignStatus, Planned, Progress
+from domain.enrolments import Outcome
+from domain.messages import RANK, DeliverRequest, Delivery, Status, Verdict
+from policy.hours import zones_of
+from policy.turns import first_due
+from segments.condition import BasisMissing
+from store import campaigns, customers, installation, membership, recipients, segments
+from store.campaigns import Candidate, Kept, Place
+from store.database import AWAY, Connection, Pool
+from store.recipients import Doubt, Recipient
+
+PAGE = 5_000
+"""Customers planning looks at by one statement."""
+
+CHUNK = 200
+"""Customers who become recipients, or cease to be, in one transaction, under their locks."""
+
+STRETCH = 20.0
+"""Wall seconds after which an activity hands back, so that others have their turn."""
+
+AT_ONCE = 8
+"""Messages of one campaign under way at the same time."""
+
+BATCH = 50
+"""Recipients taken up together; less at a slow rate, so that a pause or a stop holds within about a second."""
+
+DISPATCH_BEHIND = 500
+"""Events waiting for dispatch above which a campaign stands aside: journeys come first."""
+
+STANDS_ASIDE_FOR = timedelta(seconds=2)
+"""Wall time until it looks again."""
+
+SETTLED_WITHIN = timedelta(seconds=20)
+"""Wall time until it is asked again what became of a message in the middle of whose sending a process died."""
+
+MOST_FAILURES = 5
+"""How often a recipient with whom something unexpected happens is tried before they are given up."""
+
+TRIED_AGAIN_AFTER = timedelta(minutes=1)
+"""Wall time, times how often it failed."""
+
+MOST_OCCURRENCES = 3
+
+CONCERNS_ALL_STEPS = frozenset({"erased", "expired", "segment", "campaign", "blocked", "holdout"})
+"""Rules that do not look at the channel: where one drops a message, the cascade is over."""
+
+log = structlog.get_logger()
+
+
+@dataclass
+class _Now:
+    """The present of an activity, wall time; under time skipping it is Temporal's."""
+
+    began: datetime
+    since: float = field(default_factory=time.monotonic)
+
+    def __call__(self) -> datetime:
+        return self.began + timedelta(seconds=time.monotonic() - self.since)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it is time to hand back."""
+        return time.monotonic() - self.since > STRETCH
+
+
+@dataclass
+class _Pace:
+    """Lets one through every so many seconds."""
+
+    rate: float
+    free: float = 0.0
+
+    async def turn(self) -> None:
+        """Wait for the next turn."""
+        now = time.monotonic()
+        mine = max(now, self.free)
+        self.free = mine + 1 / self.rate
+        await asyncio.sleep(mine - now)
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing more comes to a recipient of this campaign.
+
+    Attributes:
+        outcome: As the campaign counts it, if no message of any step has left.
+    """
+
+    outcome: str
+    stay: Outcome = Outcome.FINISHED
+
+
+@dataclass(frozen=True)
+class Campaigns:
+    """Plans and sends campaigns; made once per worker.
+
+    Attributes:
+        pool: Of few connections, so that journeys have the others.
+    """
+
+    pool: Pool
+    deliver: Deliver
+
+    @property
+    def activities(self) -> list[Callable[..., Any]]:
+        """What Temporal may ask for."""
+        return [self.plan_campaign, self.send_campaign, self.change_campaign, self.end_campaign]
+
+    @activity.defn
+    async def plan_campaign(self, campaign: int) -> Planned:
+        """Find recipients, page by page, from where the last attempt came to."""
+        with speechless():
+            now = _Now(activity.info().started_time)
+            planned = await self.plan_page(campaign, now())
+            while not (planned.over or planned.not_before or now.is_long) and planned.status is CampaignStatus.RUNNING:
+                planned = await self.plan_page(campaign, now())
+            return planned
+
+    @activity.defn
+    async def send_campaign(self, campaign: int) -> Progress:
+        """Write to those whose turn it is, for some seconds at the most."""
+        with speechless():
+            return await self.send_due(campaign, _Now(activity.info().started_time))
+
+    @activity.defn
+    async def change_campaign(self, campaign: int, to: CampaignStatus) -> CampaignStatus:
+        """Pause, resume or stop a campaign; doing it again changes nothing.
+
+        Returns:
+            Where it is now.
+        """
+        with speechless():
+            async with self.pool.acquire() as connection:
+                return await campaigns.move_to(connection, campaign, to)
+
+    @activity.defn
+    async def end_campaign(self, campaign: int) -> Progress:
+        """End a campaign: whoever still waits, because it was stopped, gets nothing more."""
+        with speechless():
+            while await self._withdraw_some(campaign):
+                _lives()
+            async with self.pool.acquire() as connection:
+                await campaigns.end(connection, campaign)
+                return await recipients.progress(connection, campaign)
+
+    # Planning.
+
+    async def plan_page(self, campaign: int, now: datetime, limit: int = PAGE) -> Planned:
+        """Look at the next customers, and place those of the segment."""
+        async with self.pool.acquire() as connection:
+            kept = await campaigns.load(connection, campaign)
+            begins = await self._begins(connection, kept.form)
+            if now < begins:
+                planned = await campaigns.how_planned(connection, campaign)
+                return planned.model_copy(update={"not_before": begins})
+            if kept.planned_at is None and kept.status is CampaignStatus.RUNNING:
+                ids = await membership.page(connection, kept.cursor, limit)
+                found = await self._candidates(connection, kept.form, ids, now)
+                for place in range(0, len(found), CHUNK):
+                    await self._place(connection, kept, found[place : place + CHUNK], now)
+                    _lives()
+                if len(ids) < limit:
+                    await campaigns.planned(connection, campaign)
+                else:
+                    await campaigns.advance_plan(connection, campaign, ids[-1], 0)
+            return await campaigns.how_planned(connection, campaign)
+
+    async def _begins(self, connection: Connection, form: CampaignForm) -> datetime:
+        """Return when planning begins, wall time: who is in the segment counts when the campaign starts."""
+        clock = await installation.clock(connection)
+        return clock.wall_time(form.starts_at) if form.starts_at else clock.origin
+
+    async def _candidates(
+        self, connection: Connection, form: CampaignForm, ids: Sequence[int], now: datetime
+    ) -> list[Candidate]:
+        definitions = await segments.load(connection)
+        definition = definitions.by_name.get(form.segment)
+        if definition is None:
+            # It was there when the campaign began. Nobody is in a segment that is no more.
+            log.warning("a campaign's segment is gone", campaign=form.name, segment=form.segment)
+            return []
+        try:
+            within = await membership.inside(connection, definition.form, definitions, ids, now)
+        except BasisMissing:
+            raise ApplicationError(f"what {form.segment} rests on is not worked out yet") from None
+        return await campaigns.candidates(connection, form, within, now)
+
+    async def _place(self, connection: Connection, kept: Kept, found: Sequence[Candidate], now: datetime) -> None:
+        """Make some customers recipients, and record that planning has done with them."""
+        async with connection.transaction():
+            gone = await customers.lock(connection, [each.customer for each in found])
+            here = [each for each in found if each.customer not in gone]
+            places = [self._placed(kept.form, each, now) for each in here if not each.lately]
+            await campaigns.place(connection, kept, places, now)
+            excluded = sum(each.lately for each in here)
+            await campaigns.advance_plan(connection, kept.id, found[-1].customer, excluded)
+
+    def _placed(self, form: CampaignForm, candidate: Candidate, now: datetime) -> Place:
+        variant, present = form.drawn(candidate.customer), candidate.clock.journey_time(now)
+        zones = zones_of(candidate.time_zone, candidate.phone, self.deliver.deployment.default_time_zone)
+        due = first_due(form, candidate.customer, zones, present)
+        return Place(
+            customer=candidate.customer,
+            variant=variant.name,
+            due_at=candidate.clock.wall_time(due),
+            expires_at=due + form.useful_for,
+            enrolled_at=present,
+        )
+
+    # Sending.
+
+    async def send_due(self, campaign: int, now: _Now) -> Progress:
+        """Write to those whose turn it is."""
+        async with self.pool.acquire() as connection:
+            kept = await campaigns.load(connection, campaign)
+        pace = _Pace(kept.form.rate_per_second)
+        batch = max(1, min(BATCH, int(kept.form.rate_per_second)))
+        while not now.is_long:
+            async with self.pool.acquire() as connection:
+                if await membership.dispatch_is_behind(connection, DISPATCH_BEHIND):
+                    progress = await recipients.progress(connection, campaign)
+                    later = now() + STANDS_ASIDE_FOR
+                    return progress.model_copy(update={"next_due": max(progress.next_due or later, later)})
+                due = await recipients.due(connection, campaign, now(), batch)
+            if not due:
+                break
+            await self._serve_all(kept.form, due, pace, now)
+            _lives()
+        async with self.pool.acquire() as connection:
+            return await recipients.progress(connection, campaign)
+
+    async def _serve_all(self, form: CampaignForm, due: Sequence[Recipient], pace: _Pace, now: _Now) -> None:
+        """Serve some recipients, a few at the same time.
+
+        Raises:
+            BaseException: PostgreSQL is away; what was begun is finished or given back.
+        """
+        waiting = list(reversed(due))
+
+        async def serve() -> None:
+            while waiting:
+                recipient = waiting.pop()
+                await pace.turn()
+                await self._serve_or_postpone(form, recipient, now)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(AT_ONCE, len(due))):
+                    group.create_task(serve())
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+
+    async def _serve_or_postpone(self, form: CampaignForm, recipient: Recipient, now: _Now) -> None:
+        """Serve a recipient; what is wrong with one of them holds up nobody else."""
+        try:
+            await self._serve(form, recipient, now)
+        except AWAY:
+            raise
+        except Exception as error:
+            log.exception("a recipient could not be served", enrolment=recipient.enrolment, error=type(error).__name__)
+            failed = replace(recipient, failures=recipient.failures + 1)
+            async with self.pool.acquire() as connection:
+                if failed.failures >= MOST_FAILURES:
+                    await recipients.done_with(connection, failed, "failed", Outcome.FAILED)
+                else:
+                    await recipients.postpone(connection, failed, now() + TRIED_AGAIN_AFTER * failed.failures)
+
+    async def _serve(self, form: CampaignForm, recipient: Recipient, now: _Now) -> None:
+        """Ask for a recipient's message, and go on in the cascade as far as that can be done now."""
+        while True:
+            delivery = await self._ask(form, recipient, now())
+            match await self._after(form, recipient, delivery, recipient.clock.journey_time(now())):
+                case Recipient() as changed:
+                    recipient = changed
+                case datetime() as later:
+                    async with self.pool.acquire() as connection:
+                        return await recipients.postpone(connection, recipient, recipient.clock.wall_time(later))
+                case Done() as done:
+                    async with self.pool.acquire() as connection, connection.transaction():
+                        await customers.lock(connection, [recipient.customer])
+                        return await recipients.done_with(connection, recipient, done.outcome, done.stay)
+
+    async def _ask(self, form: CampaignForm, recipient: Recipient, now: datetime) -> Delivery:
+        request = DeliverRequest(
+            enrolment=recipient.enrolment,
+            draft=form.draft(recipient.step, form.variant(recipient.variant)),
+            occurrence=recipient.occurrence,
+            decided_after=0,
+            expires_at=recipient.expires_at,
+        )
+        manner = Manner(
+            topic=form.topic,
+            priority=PRIORITY,
+            audience=form.segment,
+            leaves_alone=form.exclude_contacted_within,
+        )
+        return await self.deliver.send(request, now, manner)
+
+    async def _after(
+        self, form: CampaignForm, recipient: Recipient, delivery: Delivery, present: datetime
+    ) -> Recipient | datetime | Done:
+        """Decide what comes after an answer: another message now, a later look (journey time), or nothing more."""
+        match delivery.verdict:
+            case Verdict.OVERTAKEN:
+                outcome = delivery.outcome or Outcome.STOPPED
+                return Done(outcome, outcome)
+            case Verdict.NOT_YET:
+                assert delivery.not_before is not None
+                return delivery.not_before
+            case Verdict.GONE:
+                return await self._after_gone(form, recipient, delivery, present)
+            case Verdict.SKIPPED:
+                if (delivery.reason or "").split(":")[0] in CONCERNS_ALL_STEPS:
+                    return Done("skipped")
+                return _next_step(form, recipient, present) or Done("skipped")
+            case Verdict.FAILED:
+                if recipient.occurrence < MOST_OCCURRENCES and (await self._doubt(delivery)).not_taken:
+                    return replace(recipient, occurrence=recipient.occurrence + 1)
+                return _next_step(form, recipient, present) or Done("failed")
+
+    async def _after_gone(
+        self, form: CampaignForm, recipient: Recipient, delivery: Delivery, present: datetime
+    ) -> Recipient | datetime | Done:
+        """Go on in the cascade if the message has not come far enough in its time."""
+        status, at = delivery.status or Status.UNKNOWN, delivery.at or present
+        if status is Status.UNKNOWN and (await self._doubt(delivery)).open:
+            return present + SETTLED_WITHIN * recipient.clock.speed
+        last = recipient.step + 1 == len(form.cascade)
+        if last or RANK[status] >= RANK[form.reached]:
+            return Done("sent")
+        if present < at + form.within:
+            return at + form.within
+        return _next_step(form, recipient, present) or Done("sent")
+
+    async def _doubt(self, delivery: Delivery) -> Doubt:
+        async with self.pool.acquire() as connection:
+            return await recipients.interrupted(connection, delivery.message)
+
+    # Stopping.
+
+    async def _withdraw_some(self, campaign: int) -> bool:
+        """Let some who still wait get nothing more; False if nobody waits."""
+        async with self.pool.acquire() as connection, connection.transaction():
+            some = await recipients.waiting(connection, campaign, CHUNK)
+            await customers.lock(connection, [customer for customer, _ in some])
+            await recipients.withdraw(connection, [enrolment for _, enrolment in some])
+            return bool(some)
+
+
+def _next_step(form: CampaignForm, recipient: Recipient, present: datetime) -> Recipient | None:
+    """Return the recipient at the next step of the cascade; None at its end."""
+    if recipient.step + 1 == len(form.cascade):
+        return None
+    return replace(recipient, step=recipient.step + 1, occurrence=1, expires_at=present + form.useful_for)
+
+
+def _lives() -> None:
+    """Show Temporal that this attempt is alive."""
+    if activity.in_activity():
+        activity.heartbeat()

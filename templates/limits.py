@@ -1,0 +1,57 @@
+"""How long a text may be in its channel."""
+
+from collections.abc import Iterator
+
+from domain.messages import (
+    CallContent,
+    Content,
+    EmailContent,
+    InboxContent,
+    PushContent,
+    SmsContent,
+    WhatsAppContent,
+)
+from domain.sms import encoding, segments
+
+SMS_SEGMENTS = 6
+SUBJECT = 150
+PUSH_TITLE, PUSH_BODY = 65, 240
+"""What phones show of a notification."""
+INBOX_TITLE, INBOX_BODY = 120, 4000
+WHATSAPP_BODY = 1000
+WHATSAPP_BUTTONS, WHATSAPP_BUTTON_TITLE = 3, 20
+"""Quick replies (twilio.com/docs/content/twilio-quick-reply)."""
+CALL_TOPIC, CALL_SCRIPT = 120, 4000
+
+
+def too_long(content: Content) -> list[str]:
+    """Return what is longer than its channel allows, each with the limit; nothing if all fits."""
+    return list(_excesses(content))
+
+
+def _excesses(content: Content) -> Iterator[str]:
+    match content:
+        case EmailContent():
+            yield from _over("subject", len(content.subject), SUBJECT)
+        case SmsContent():
+            unit = f"segments ({encoding(content.text)})"
+            yield from _over("body", segments(content.text), SMS_SEGMENTS, unit)
+        case WhatsAppContent():
+            yield from _over("body", len(content.text), WHATSAPP_BODY)
+            yield from _over("button", len(content.buttons), WHATSAPP_BUTTONS, "of them")
+            for button in content.buttons:
+                yield from _over(f"button {button.id}", len(button.title), WHATSAPP_BUTTON_TITLE)
+        case PushContent():
+            yield from _over("title", len(content.title), PUSH_TITLE)
+            yield from _over("body", len(content.body), PUSH_BODY)
+        case InboxContent():
+            yield from _over("title", len(content.title), INBOX_TITLE)
+            yield from _over("body", len(content.body), INBOX_BODY)
+        case CallContent():
+            yield from _over("topic", len(content.topic), CALL_TOPIC)
+            yield from _over("body", len(content.script), CALL_SCRIPT)
+
+
+def _over(part: str, size: int, most: int, unit: str = "characters") -> Iterator[str]:
+    if size > most:
+        yield f"{part}: {size} {unit}, at most {most}"

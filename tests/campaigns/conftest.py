@@ -1,0 +1,139 @@
+"""How the tests of campaigns speak: somebody writes one and starts it, time passes, who got what."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from temporalio.client import WorkflowHandle
+
+from domain.messages import Channel
+from segments import form as forms
+from store import segments, texts
+from store.segments import NewVersion
+from store.texts import Name
+from tests.world import Person, World
+from worker import build_campaigns_worker
+from workflows.campaigns import run_id
+
+TEXTS = {
+    Channel.SMS: "---\n---\nWinter tyres are here.",
+    Channel.EMAIL: "---\nsubject: Winter tyres\n---\nThey are here, variant {{ event.variant }}.",
+    Channel.PUSH: "---\ntitle: Winter tyres\n---\nThey are here.",
+    Channel.INBOX: "---\ntitle: Winter tyres\n---\nThey are here.",
+}
+
+
+@dataclass(frozen=True)
+class Office:
+    """Where campaigns are made, and the people of one segment."""
+
+    world: World
+    http: httpx.AsyncClient
+    segment: str
+
+    async def people(self, count: int, **traits: Any) -> list[Person]:
+        """Some customers of the segment."""
+        return [await self.world.person(audience=self.segment, **traits) for _ in range(count)]
+
+    def form(self, **given: Any) -> dict[str, Any]:
+        """A campaign of one sms, as fast as it can be."""
+        return {
+            "name": f"c_{uuid4().hex[:12]}",
+            "segment": self.segment,
+            "cascade": [{"channel": "sms", "template": "campaigns/tyres"}],
+            "rate_per_second": 1000,
+            **given,
+        }
+
+    async def writes(self, **given: Any) -> str:
+        """Somebody writes a campaign; its name."""
+        answer = await self.http.post("/v1/campaigns", json=self.form(**given))
+        assert answer.status_code == 201, answer.text
+        name: str = answer.json()["name"]
+        return name
+
+    async def starts(self, name: str, *, confirm: bool = True) -> "Campaign":
+        """Somebody starts it."""
+        answer = await self.http.post(f"/v1/campaigns/{name}/start", json={"confirm": confirm})
+        assert answer.status_code == 200, answer.text
+        return Campaign(self, name, self.world.temporal.get_workflow_handle(run_id(name)))
+
+    async def sends(self, **given: Any) -> "Campaign":
+        """Somebody writes one and starts it."""
+        return await self.starts(await self.writes(**given))
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """One that has begun."""
+
+    office: Office
+    name: str
+    run: WorkflowHandle[Any, str]
+
+    async def told(self) -> dict[str, Any]:
+        """What the API says of it."""
+        answer = await self.office.http.get(f"/v1/campaigns/{self.name}")
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    async def says(self, what: str) -> Any:
+        """One thing of that."""
+        return (await self.told())[what]
+
+    async def is_(self) -> str:
+        status: str = await self.says("status")
+        return status
+
+    async def waiting(self) -> int:
+        count: int = await self.says("waiting")
+        return count
+
+    async def ends(self) -> dict[str, int]:
+        """How it was done with everybody, once it is."""
+        await self.office.world.until(self.is_, "finished")
+        done: dict[str, int] = await self.says("done")
+        return done
+
+    async def is_told(self, command: str) -> dict[str, Any]:
+        """An operator says something."""
+        answer = await self.office.http.post(f"/v1/campaigns/{self.name}/{command}")
+        assert answer.status_code == 200, answer.text
+        told: dict[str, Any] = answer.json()
+        return told
+
+    async def passes(self, duration: timedelta) -> None:
+        """Journey time passes for it."""
+        await self.office.world.skipper.fast_forward(self.run, duration)
+
+
+@pytest.fixture(scope="session")
+async def sending(world: World) -> AsyncIterator[World]:
+    """A worker of campaigns, and texts they may send."""
+    async with world.pool.acquire() as connection, connection.transaction():
+        for template in ("campaigns/tyres", "campaigns/other"):
+            for channel, source in TEXTS.items():
+                for locale in ("en", "ru"):
+                    named = Name(template, channel, locale)
+                    version = await texts.draft(connection, named, source, None, "tests")
+                    await texts.publish(connection, named, version.number, "tests")
+    async with build_campaigns_worker(world.temporal, world.deliver, world.pool):
+        yield world
+
+
+@pytest.fixture
+async def office(sending: World) -> AsyncIterator[Office]:
+    """An office with a segment of its own."""
+    segment = f"s_{uuid4().hex[:12]}"
+    async with sending.pool.acquire() as connection, connection.transaction():
+        await segments.lock_definitions(connection)
+        form = forms.read({"trait": "audience", "is": segment})
+        await segments.put(connection, NewVersion(segment, "", form, "api", "tests"))
+    headers = {"Authorization": f"Bearer {sending.stack.operator_key}"}
+    async with httpx.AsyncClient(base_url=sending.stack.api_url, headers=headers, timeout=30) as http:
+        yield Office(sending, http, segment)
