@@ -22,7 +22,7 @@ from api.signatures import Form, Signed, raw_body
 from channels.call_centre import RESULTS, WRONG_NUMBER
 from channels.twilio import STATUSES, failure
 from dispatch.progress import Report, move
-from domain.messages import Channel, Status
+from domain.messages import DEVICES, Channel, Status
 from store import callbacks, consents, erasure, messages
 from store.callbacks import Subject
 from store.consents import ALL, Wish
@@ -379,7 +379,7 @@ async def call_centre(request: Request, ctx: Ctx, signed: Signed) -> None:
     ),
 )
 async def push(request: Request, ctx: Ctx, signed: Signed) -> None:
-    """Learn from the app what happened to a push.
+    """Learn from the app, or from a page's service worker by way of its backend, what happened to a push.
 
     Signed as Standard Webhooks: `webhook-id`, `webhook-timestamp` (at most five minutes old), `webhook-signature`.
     """
@@ -388,7 +388,7 @@ async def push(request: Request, ctx: Ctx, signed: Signed) -> None:
     raw = _parsed(body)
     seen = _valid(_PushEvent, raw)
     async with ctx.pool.acquire() as connection, connection.transaction():
-        about = await callbacks.subject(connection, seen.message_id, (Channel.PUSH,))
+        about = await callbacks.subject(connection, seen.message_id, tuple(DEVICES))
         if await _is_new(connection, "push", callback_id, raw, seen.message_id, about) and about:
             await move(connection, about.message, _PUSH[seen.event], Report("push", callback_id, seen.at))
             if seen.event == "dismissed":

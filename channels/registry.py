@@ -12,6 +12,7 @@ from channels.http import open_client
 from channels.protocol import ChannelPort
 from channels.sendgrid import SendGrid, SendGridSettings
 from channels.twilio import Twilio, TwilioSettings, TwilioSms, TwilioWhatsApp
+from channels.web_push import WebPush, WebPushSettings
 from domain.messages import Channel
 
 
@@ -33,7 +34,7 @@ async def open_channels(public_url: str) -> AsyncIterator[dict[Channel, ChannelP
     Raises:
         ChannelsNotConfigured: A variable is missing or wrong; all of them are named at once.
     """
-    _check(SendGridSettings, TwilioSettings, FcmSettings, CallCentreSettings)
+    _check(SendGridSettings, TwilioSettings, FcmSettings, WebPushSettings, CallCentreSettings)
     async with open_client() as client:
         twilio = Twilio(TwilioSettings(), client, public_url)
         yield {
@@ -41,6 +42,7 @@ async def open_channels(public_url: str) -> AsyncIterator[dict[Channel, ChannelP
             Channel.SMS: TwilioSms(twilio),
             Channel.WHATSAPP: TwilioWhatsApp(twilio),
             Channel.PUSH: Fcm(FcmSettings(), client),
+            Channel.WEB_PUSH: WebPush(WebPushSettings(), client),
             Channel.CALL: CallCentre(CallCentreSettings(), client),
         }
 
