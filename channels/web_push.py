@@ -73,6 +73,8 @@ class NotASubscription(ValueError):
 
 def _services(value: object) -> tuple[str, ...]:
     """Read names of hosts, or whole origins, separated by spaces or commas."""
+    if value is KNOWN_SERVICES:
+        return KNOWN_SERVICES
     if not isinstance(value, str):
         raise ValueError("must be hosts, such as fcm.googleapis.com or *.push.apple.com")
     names = tuple(re.split(r"[\s,]+", value.strip().lower()))

@@ -35,16 +35,20 @@ from api.context import Context
 from cli.stack import EmbeddedStack
 from dispatch.plan import plan, summarise
 from domain.messages import Channel, Status
+from policy.showing import impression
 from store import events
 from tests.api.conftest import application, client_of
 from tests.api.fuzz import Credentials, FromEverywhere, Known
 from tests.api.scene import Providers, Scene
+from tests.channels.browser import Browser
 
 EXAMPLES = int(os.environ.get("JOURNEYS_FUZZ", "10"))
 
 ERASURE = "DELETE /v1/customers/{user_id}"
 HALF_FULL = {"filled": 20, "total": 40}
 BEGUN = {"application_id": "A-2", **HALF_FULL}
+
+BROWSER = Browser("https://fcm.googleapis.com/fcm/send/anna")
 
 SUCCESS = range(200, 300)
 
@@ -69,6 +73,7 @@ async def seeded(scene: Scene) -> Known:
         for person in people
         for channel in Channel
     ]
+    popup = await scene.sent(people[0], Channel.POPUP)
     await scene.batch({"type": "track", "messageId": uuid4().hex, "userId": bystander})
     users, numbers, messages = (
         [person.user_id for person in people],
@@ -106,6 +111,19 @@ async def seeded(scene: Scene) -> Known:
             "POST /v1/events/parked/{id}/retry": {"id": [await parked(scene, bystander)]},
             "POST /v1/enrolments/{number}/signals/{signal}": {"signal": ["form_progress"], "fields": [HALF_FULL]},
             "POST /v1/journeys/{name}/enrolments": {"name": ["AbandonedApplication"], "properties": [BEGUN]},
+            "GET /v1/customers/{user_id}/placements": {"surface": ["web"]},
+            "GET /v1/customers/{user_id}/inbox/live": {"surface": ["web"]},
+            "POST /v1/inbox/{message_id}/impressions": {
+                "message_id": [str(popup)],
+                "user_id": users[:1],
+                "surface": ["web"],
+                "impression": [str(impression(popup, 1))],
+            },
+            "POST /v1/customers/{user_id}/web-push/subscribe": {
+                "endpoint": [BROWSER.endpoint],
+                "p256dh": [BROWSER.keys.p256dh],
+                "auth": [BROWSER.keys.auth],
+            },
             "GET /r/{token}": {"token": tracked},
             "GET /u/{token}": {"token": leaving},
             "POST /u/{token}": {"token": leaving},
@@ -157,6 +175,8 @@ def dispatching(app: FastAPI) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with serving(app):
             dispatched = asyncio.create_task(dispatch(app.state.context))
+            # A stream then says what there is, and ends.
+            app.state.context.live.close()
             yield
             dispatched.cancel()
 
