@@ -115,6 +115,27 @@ async def read_inbox(
     )
 
 
+# Before the deeds, of which it would be none.
+@router.post("/v1/inbox/{message_id}/impressions", responses={**_ERRORS, **documented(409)})
+async def report_shown(message_id: Annotated[UUID, Path()], body: Shown, visitor: AVisitor, ctx: Ctx) -> InboxMessage:
+    """Tell that a pop-up or banner was shown. Telling the same showing again changes nothing.
+
+    The first showing makes the message `read`. Of pop-ups every showing counts for how often they may be shown.
+    """
+    async with ctx.pool.acquire() as connection, connection.transaction():
+        customer = await _theirs(ctx, connection, visitor, message_id, body.user_id)
+        number = await showing.times_shown(connection, message_id) + 1
+        if body.impression == impression(message_id, number):
+            now = datetime.now(UTC)
+            clock = await customers.clock_of(connection, customer)
+            await showing.shown(connection, message_id, number, body.surface, clock.journey_time(now))
+            report = Report("inbox", f"{message_id}:shown:{number}", now)
+            await move(connection, message_id, Status.READ, report)
+        elif body.impression not in (impression(message_id, before) for before in range(1, number)):
+            raise Problem(409, "unknown_impression", "impression: must be the one given with what is to be shown now")
+        return as_message(await inbox.find(connection, customer, message_id))
+
+
 @router.post("/v1/inbox/{message_id}/{deed}", responses=_ERRORS)
 async def report_deed(
     message_id: Annotated[UUID, Path()], deed: Deed, body: Whose, visitor: AVisitor, ctx: Ctx
@@ -139,26 +160,6 @@ async def read_placements(user_id: UserId, surface: OnSurface, visitor: AVisitor
     and on whether its journey has come to its goal since. Asking shows nothing; `shown` does.
     """
     return await placements(ctx, db, await visited(ctx, db, visitor, user_id), surface)
-
-
-@router.post("/v1/inbox/{message_id}/impressions", responses={**_ERRORS, **documented(409)})
-async def report_shown(message_id: Annotated[UUID, Path()], body: Shown, visitor: AVisitor, ctx: Ctx) -> InboxMessage:
-    """Tell that a pop-up or banner was shown. Telling the same showing again changes nothing.
-
-    The first showing makes the message `read`. Of pop-ups every showing counts for how often they may be shown.
-    """
-    async with ctx.pool.acquire() as connection, connection.transaction():
-        customer = await _theirs(ctx, connection, visitor, message_id, body.user_id)
-        number = await showing.times_shown(connection, message_id) + 1
-        if body.impression == impression(message_id, number):
-            now = datetime.now(UTC)
-            clock = await customers.clock_of(connection, customer)
-            await showing.shown(connection, message_id, number, body.surface, clock.journey_time(now))
-            report = Report("inbox", f"{message_id}:shown:{number}", now)
-            await move(connection, message_id, Status.READ, report)
-        elif body.impression not in (impression(message_id, before) for before in range(1, number)):
-            raise Problem(409, "unknown_impression", "impression: must be the one given with what is to be shown now")
-        return as_message(await inbox.find(connection, customer, message_id))
 
 
 async def placements(ctx: Context, connection: Connection, customer: int, surface: Surface) -> Placements:

@@ -117,6 +117,11 @@ class Text:
         return self.file.category
 
     @property
+    def is_spoken(self) -> bool:
+        """Whether it says what a machine speaks in a call."""
+        return "spoken" in self.file.header
+
+    @property
     def variables(self) -> set[str]:
         """Names of the variables it uses, such as ``customer.first_name``."""
         return {name for template in self.file.templates for name in variables(template)}
