@@ -64,6 +64,9 @@ class Placements(BaseModel):
     """What is to be shown now."""
 
     popup: Placed | None = Field(description="One at a time, as often as the policy's `showing` allows.")
+    may_stay: list[UUID] = Field(
+        description="Pop-ups that stay if they are on the screen: neither clicked, nor dismissed, nor over."
+    )
     banners: list[Placed] = Field(description="The most important first; a page shows as many as it has room for.")
 
 
@@ -167,18 +170,25 @@ async def placements(ctx: Context, connection: Connection, customer: int, surfac
     clock = await customers.clock_of(connection, customer)
     now = clock.journey_time(datetime.now(UTC))
 
-    async def of(placement: Placement) -> list[Placed]:
+    async def waiting(placement: Placement) -> list[Candidate]:
+        return await showing.candidates(connection, customer, placement, surface, now)
+
+    async def allowed(placement: Placement, found: list[Candidate]) -> list[Placed]:
         rule = ctx.policy.showing[placement]
         lately = 0
         if rule.at_most is not None:
             lately = await showing.shown_since(connection, customer, placement, now - rule.within)
-        found = await showing.candidates(connection, customer, placement, surface, now)
         return [
             _placed(each, clock.wall_time(each.expires_at) if each.expires_at else None)
             for each in showable(rule, found, lately)
         ]
 
-    return Placements(popup=next(iter(await of(Channel.POPUP)), None), banners=await of(Channel.BANNER))
+    popups = await waiting(Channel.POPUP)
+    return Placements(
+        popup=next(iter(await allowed(Channel.POPUP, popups)), None),
+        may_stay=[each.message for each in popups],
+        banners=await allowed(Channel.BANNER, await waiting(Channel.BANNER)),
+    )
 
 
 async def visited(ctx: Context, connection: Connection, visitor: Visitor, user_id: str) -> int:

@@ -140,7 +140,7 @@ async def test_a_page_that_was_cut_off_is_told_what_it_missed(site: Site, scene:
 async def test_a_popup_comes_and_goes_live(site: Site, scene: Scene) -> None:
     person = await scene.person()
     async with site.page(person) as page, site.page(person, surface="app") as app:
-        assert (await page.hears("placements")).data == {"popup": None, "banners": []}
+        assert (await page.hears("placements")).data == {"popup": None, "may_stay": [], "banners": []}
         content = {"channel": "popup", "title": "For the web", "body": "…", "surface": "web"}
         popup = await scene.sent(person, Channel.POPUP, content=content)
         assert (await page.hears("placements")).data["popup"]["id"] == str(popup)
@@ -150,7 +150,7 @@ async def test_a_popup_comes_and_goes_live(site: Site, scene: Scene) -> None:
         assert [each["id"] for each in (await page.hears("placements")).data["banners"]] == [str(banner)]
         await scene.context.pool.execute("update enrolments set outcome = 'goal' where id = $1", person.enrolment)
         assert (await page.hears("placements")).data["banners"] == []
-        assert (await app.hears("placements")).data == {"popup": None, "banners": []}
+        assert (await app.hears("placements")).data == {"popup": None, "may_stay": [], "banners": []}
         assert [each["id"] for each in (await app.hears("placements")).data["banners"]] == [str(banner)]
 
 

@@ -13,6 +13,9 @@ from policy.configuration import Policy, Showing
 from tests.api.scene import CONTENTS, INBOX, READER, Person, Scene
 
 
+NOTHING = {"popup": None, "may_stay": [], "banners": []}
+
+
 @pytest.fixture
 def rules(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Let other rules hold for how often pop-ups are shown."""
@@ -65,7 +68,7 @@ async def test_what_is_for_the_app_alone_is_not_shown_on_the_web(scene: Scene) -
     person = await scene.person()
     popup = await scene.sent(person, Channel.POPUP, content=on("app"))
     await scene.sent(person, Channel.BANNER, content=on("app", Channel.BANNER))
-    assert await now_shown(scene, person) == {"popup": None, "banners": []}
+    assert await now_shown(scene, person) == NOTHING
     assert (await now_shown(scene, person, "app"))["popup"]["id"] == str(popup)
 
 
@@ -100,7 +103,7 @@ async def test_nothing_is_shown_after_the_goal(scene: Scene) -> None:
     await scene.context.pool.execute(stay, person.enrolment, "finished")
     assert (await now_shown(scene, person))["popup"] is not None
     await scene.context.pool.execute(stay, person.enrolment, "goal")
-    assert await now_shown(scene, person) == {"popup": None, "banners": []}
+    assert await now_shown(scene, person) == NOTHING
 
 
 @pytest.mark.parametrize("deed", ["clicked", "dismissed"])
@@ -137,10 +140,11 @@ async def test_a_popup_is_shown_only_so_often_in_a_while(scene: Scene, rules: An
     for _ in range(2):
         popup = (await now_shown(scene, person))["popup"]
         await shows(scene, person, popup)
+        assert popup["id"] in (await now_shown(scene, person))["may_stay"], "it is on the screen now"
         await scene.does(person.user_id, UUID(popup["id"]), "dismissed")
     assert await popup_shown(scene, person) is None
     await scene.context.pool.execute(
-        "update impressions i set journey_at = journey_at - interval '1 day' from messages m "
+        "update impressions i set journey_at = i.journey_at - interval '1 day' from messages m "
         "where m.id = i.message_id and m.customer_id = $1",
         person.customer,
     )
