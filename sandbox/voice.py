@@ -132,7 +132,15 @@ async def press(world: World, entry: Entry, key: str) -> str | None:
     answer = await world.callbacks.client.send(
         httpx.Request("POST", action, data=form, headers=twilio_headers(token, action, form))
     )
-    dial = ElementTree.fromstring(answer.text).find("Dial") if answer.is_success else None
+    return _dialled(answer.text) if answer.is_success else None
+
+
+def _dialled(twiml: str) -> str | None:
+    """The number TwiML connects with; what is no TwiML ends a call."""
+    try:
+        dial = ElementTree.fromstring(twiml).find("Dial")
+    except ElementTree.ParseError:
+        return None
     return dial.text if dial is not None else None
 
 

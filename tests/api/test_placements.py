@@ -12,7 +12,6 @@ from domain.messages import Channel, Status
 from policy.configuration import Policy, Showing
 from tests.api.scene import CONTENTS, INBOX, READER, Person, Scene
 
-
 NOTHING = {"popup": None, "may_stay": [], "banners": []}
 
 
