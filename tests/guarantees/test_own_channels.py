@@ -9,8 +9,10 @@ from uuid import uuid4
 
 import pytest
 
+from activities.resolve import Resolve
 from domain.messages import Channel, Delivery, Draft, MessageClass, Status, Verdict
 from policy.configuration import Cap, Policy
+from store import uncertain
 from templates import TEXTS
 from templates.renderer import Texts
 from tests.world import Person, World
@@ -71,7 +73,7 @@ async def test_a_web_push_goes_to_the_newest_browser_and_is_read_there(site: Wor
     await person.begins()
     older, newest = await browser(site, person), await browser(site, person)
     delivery = await asks(site, person, Channel.WEB_PUSH)
-    assert (delivery.verdict, delivery.status) == (Verdict.GONE, Status.ACCEPTED)
+    assert (delivery.verdict, delivery.status) == (Verdict.GONE, Status.DELIVERED)
     (effect,) = await effects(site, delivery)
     assert (effect["address"], effect["subject"], effect["text"]) == (newest, "Finish, Ada", "Two fields are left.")
     assert "/r/" in effect["details"]["data"]["link"]
@@ -132,9 +134,6 @@ async def test_a_push_of_which_nobody_knows_replaces_the_first_when_it_is_handed
 
 async def resolved(world: World, delivery: Delivery) -> str | None:
     """Look into a send of which nobody knows whether it left, as the upkeep does."""
-    from activities.resolve import Resolve
-    from store import uncertain
-
     resolve = Resolve(world.pool, world.catalog, world.deliver.channels, world.deliver.deployment)
     await world.pool.execute("update messages set look_after = now() where id = $1", delivery.message)
     async with world.pool.acquire() as connection:
