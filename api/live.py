@@ -130,13 +130,13 @@ def _told_to_stop(told: Callable[[], None]) -> Iterator[None]:
         loop.call_soon_threadsafe(told)
         before[number](number, frame)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        handler = signal.getsignal(number)
+    for which in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(which)
         if callable(handler):
-            before[number] = handler
-            signal.signal(number, handle)
+            before[which] = handler
+            signal.signal(which, handle)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)

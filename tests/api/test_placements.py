@@ -12,7 +12,7 @@ from domain.messages import Channel, Status
 from policy.configuration import Policy, Showing
 from tests.api.scene import CONTENTS, INBOX, READER, Person, Scene
 
-NOTHING = {"popup": None, "may_stay": [], "banners": []}
+NOTHING: dict[str, Any] = {"popup": None, "may_stay": [], "banners": []}
 
 
 @pytest.fixture

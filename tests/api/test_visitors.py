@@ -70,7 +70,7 @@ async def test_a_pass_that_is_over_changed_or_made_up_opens_nothing(scene: Scene
     good = await passed(scene, person)
     changed = good[:-8] + ("A" if good[-8] != "A" else "B") + good[-7:]
     for token in (over, foreign, changed, "pass_", "pass_ä", "pass_" + "A" * 500):
-        answer = await scene.http.get(inbox, headers={"Authorization": f"Bearer {token}".encode()})
+        answer = await scene.http.get(inbox, headers={b"Authorization": f"Bearer {token}".encode()})
         assert (answer.status_code, answer.json()["code"]) == (401, "unauthorized")
     assert (await asks(scene, good, "GET", inbox)).status_code == 200
 

@@ -1,6 +1,7 @@
 """`deliver` by web push, and into the places of the client's own site: what leaves, where, and how often."""
 
 import shutil
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from playwright.async_api import Page, async_playwright, expect
 
 from activities.resolve import Resolve
 from domain.messages import Channel, Delivery, Draft, MessageClass, Status, Verdict
@@ -15,6 +17,7 @@ from policy.configuration import Cap, Policy
 from store import uncertain
 from templates import TEXTS
 from templates.renderer import Texts
+from tests.browser import ARGUMENTS, chromium
 from tests.world import Person, World
 
 TEXT = """---
@@ -177,3 +180,58 @@ async def test_web_push_keeps_to_its_quiet_hours_and_its_consent(site: World) ->
     never_asked = Policy(consent={Channel.WEB_PUSH: "required"})
     delivery = await asks(site, person, Channel.WEB_PUSH, policy=never_asked)
     assert (delivery.verdict, delivery.reason) == (Verdict.SKIPPED, "no_consent:web_push/offers never given")
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    path = chromium()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield await browser.new_page()
+        await browser.close()
+
+
+async def test_a_person_sees_popup_banner_and_push_on_the_site_live(site: World, page: Page) -> None:
+    person = await site.person()
+    await person.begins()
+    name = f"Ada {uuid4().hex[:8]}"
+    await site.behaves(name, user_id=person.user_id, phone=person.phone)
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    await page.goto(f"{site.stack.sandbox_url}/people/{name}")
+    await expect(page.get_by_text("Nothing is shown")).to_be_visible()
+
+    popup, banner = [await asks(site, person, channel) for channel in (Channel.POPUP, Channel.BANNER)]
+    dialog = page.get_by_role("dialog")
+    await expect(dialog.get_by_text("Finish, Ada")).to_be_visible()
+    await expect(page.get_by_text("Nothing is shown")).to_be_hidden()
+    await site.until(lambda: _status(site, popup), "read")
+    await dialog.get_by_role("button", name="Dismiss").click()
+    await expect(dialog).to_be_hidden()
+    dismissed = "select dismissed_at is not null from messages where id = $1"
+    await site.until(lambda: site.pool.fetchval(dismissed, popup.message), True)
+
+    section = page.get_by_role("region", name="Site")
+    await section.get_by_role("button", name="Open").click()
+    await site.until(lambda: _status(site, banner), "clicked")
+    await expect(section.get_by_role("article")).to_have_count(0)
+
+    await section.get_by_role("button", name="Allow notifications").click()
+    await site.until(
+        lambda: site.pool.fetchval(
+            "select count(*) from devices d join identities i using (customer_id) "
+            "where i.value = $1 and p256dh is not null",
+            person.user_id,
+        ),
+        1,
+    )
+    push = await asks(site, person, Channel.WEB_PUSH)
+    notification = page.get_by_role("region", name="Phone").get_by_role("article").filter(has_text="Browser")
+    await notification.get_by_role("button", name="Follow link").click()
+    await site.until(lambda: _status(site, push), "clicked")
+    assert faults == []
+
+
+async def _status(world: World, delivery: Delivery) -> str:
+    status: str = await world.pool.fetchval("select status from messages where id = $1", delivery.message)
+    return status
