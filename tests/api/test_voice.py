@@ -47,7 +47,7 @@ async def test_a_call_becomes_what_twilio_says(statuses: list[str], became: str,
     row = await scene.row(message)
     assert row["status"] == became
     assert row["reason"] == (statuses[-1] if became == "failed" else None)
-    assert row["provider_id"] == (None if statuses == ["levitating"] else sid)
+    assert row["provider_id"] == (None if became == "accepted" else sid)
 
 
 @pytest.mark.parametrize(

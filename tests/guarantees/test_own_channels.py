@@ -49,10 +49,13 @@ def site(world: World, texts: Texts) -> World:
     return replace(world, deliver=replace(world.deliver, texts=texts))
 
 
-async def browser(world: World, person: Person) -> str:
+async def browser(world: World, person: Person, **behaviour: str) -> str:
     """Let the person allow notifications in one more browser; returns its endpoint."""
-    answer = await world.providers.post(f"/_sandbox/people/{uuid4().hex}/browser")
+    name = uuid4().hex
+    answer = await world.providers.post(f"/_sandbox/people/{name}/browser")
     subscription = answer.raise_for_status().json()
+    if behaviour:
+        await world.behaves(name, browser=subscription["endpoint"], **behaviour)
     context = {"device": {"subscription": subscription}}
     await world.tell({"userId": person.user_id, "event": "allowed", "context": context}, "track", datetime.now(UTC))
     endpoint: str = subscription["endpoint"]
@@ -86,8 +89,7 @@ async def test_a_web_push_goes_to_the_newest_browser_and_is_read_there(site: Wor
 async def test_a_browser_that_is_gone_is_buried_and_another_one_gets_it_at_once(site: World) -> None:
     person = await site.person()
     await person.begins()
-    older, newest = await browser(site, person), await browser(site, person)
-    await site.behaves(newest, delivery="unregistered")
+    older, newest = await browser(site, person), await browser(site, person, delivery="unregistered")
     delivery = await asks(site, person, Channel.WEB_PUSH)
     assert delivery.verdict is Verdict.GONE
     (effect,) = await effects(site, delivery)
@@ -100,7 +102,7 @@ async def test_without_any_browser_there_is_nowhere_to_push(site: World) -> None
     person = await site.person()
     await person.begins()
     assert (await asks(site, person, Channel.WEB_PUSH)).reason == "no_address"
-    await site.behaves(await browser(site, person), delivery="unregistered")
+    await browser(site, person, delivery="unregistered")
     delivery = await asks(site, person, Channel.WEB_PUSH, occurrence=2)
     assert (delivery.verdict, delivery.reason) == (Verdict.FAILED, "http_410")
 

@@ -32,7 +32,7 @@ def rendered(text: Text) -> object:
 
 def test_a_popup_says_where_it_is_shown_and_what_its_link_is_called(texts: Texts) -> None:
     header = (
-        "title: {{ event.limit }} left\nlink: {{ site }}/shop\nbutton: Spend, {{ customer.first_name }}\nsurface: app"
+        "title: {{ event.rest }} left\nlink: {{ site }}/shop\nbutton: Spend, {{ customer.first_name }}\nsurface: app"
     )
     assert rendered(composed(texts, Channel.POPUP, header)) == PopupContent(
         title="4000 left",
