@@ -32,6 +32,20 @@ LOOK_EVERY = 60.0
 RETRY_MILLISECONDS = 3000
 AT_ONCE = 100
 
+_AN_EVENT = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "event": {"enum": ["ready", "message", "placements", "over"]},
+        "id": {"type": "string", "description": "A place among the customer's messages, for `Last-Event-ID`."},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "Of `message` what the inbox lists, of `placements` what `GET …/placements` returns.",
+        },
+    },
+}
+
 _ERRORS = documented(401, 403, 404, 410, 422, 503)
 
 
@@ -44,7 +58,7 @@ _ERRORS = documented(401, 403, 404, 410, 422, 503)
             "is to be shown changes, `over` when the pass is; a comment every 15 seconds.",
             "content": {
                 "text/event-stream": {
-                    "schema": {"type": "string"},
+                    "schema": _AN_EVENT,
                     "example": 'id: 42\nevent: message\ndata: {"id": "0b9d7a4e-3f52-5c1e-9d2f-1f0e6a7b8c9d"}\n\n',
                 }
             },

@@ -13,7 +13,7 @@ VALUES = {
     "site": SITE,
     "company": "Cars",
     "customer": {"first_name": "Ada"},
-    "event": {"limit": 4000},
+    "event": {"rest": 4000},
 }
 
 
