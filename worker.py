@@ -34,6 +34,7 @@ from activities.resolve import Resolve
 from activities.segments import Segments
 from channels.protocol import Eraser
 from channels.registry import ChannelsNotConfigured, open_channels
+from channels.twilio_voice import TwilioVoice
 from dispatch.codec import PayloadKeysWrong, data_converter
 from dispatch.dispatcher import Dispatcher
 from dispatch.reconciler import reconciling
@@ -42,6 +43,7 @@ from dispatch.schedules import schedule_looks
 from dispatch.segments import declare_segments
 from dispatch.temporal import connect
 from domain.links import Links
+from domain.messages import Channel
 from settings import ConfigurationError, Deployment, Settings
 from store import contact, installation
 from store.database import Pool, open_pool
@@ -152,6 +154,8 @@ async def delivering(
     catalog.check_texts(texts, texts.locales)
     pulse = Pulse()
     async with open_channels(configuration.base) as channels, pulse.beating():
+        if isinstance(channels[Channel.CALL], TwilioVoice):
+            check_spoken(texts)
         yield Deliver(
             pool=pool,
             catalog=catalog,
@@ -160,6 +164,23 @@ async def delivering(
             links=Links(configuration.base, configuration.secret.get_secret_value().encode()),
             deployment=deployment,
             pulse=pulse,
+        )
+
+
+def check_spoken(texts: Texts) -> None:
+    """Look whether a machine has something to say in every call: what is for people is not to be read out.
+
+    Raises:
+        BadTexts: A text of a call has no `spoken`.
+    """
+    mute = [
+        f"{text.template}/call.{text.locale}.txt"
+        for text in texts
+        if text.channel is Channel.CALL and not text.is_spoken
+    ]
+    if mute:
+        raise BadTexts(
+            [f"{each}:1: header field 'spoken' is missing, which CALL_PROVIDER=twilio says" for each in mute]
         )
 
 

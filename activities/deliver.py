@@ -23,6 +23,8 @@ from domain.enrolments import Outcome
 from domain.links import Links
 from domain.messages import (
     DEFAULT_TOPIC,
+    DEVICES,
+    OWN,
     RANK,
     Channel,
     Content,
@@ -296,21 +298,21 @@ class Deliver:
                 version, locale = text.version, text.locale
             except (BadText, MissingVariable, RenderError, UnknownTemplate) as error:
                 return await self._skip(connection, asked, f"text:{error}")
-        in_inbox = asked.channel is Channel.INBOX
+        is_ours = asked.channel in OWN
         attempt = await messages.claim(
             connection,
             asked.proposal,
             # Our own table is the inbox's provider: the commit delivers it.
-            status=Status.DELIVERED if in_inbox else Status.SENDING,
+            status=Status.DELIVERED if is_ours else Status.SENDING,
             recipient=recipient,
             locale=locale,
             version=version,
             content=content.model_dump(mode="json"),
             links=links,
-            provider="inbox" if in_inbox else self.channels[asked.channel].provider,
+            provider="inbox" if is_ours else self.channels[asked.channel].provider,
         )
         now, expires_at = asked.proposal.now, asked.request.expires_at
-        if in_inbox:
+        if is_ours:
             return Delivery(verdict=Verdict.GONE, message=message, status=Status.DELIVERED, at=now)
         letter = Letter(
             message_id=message,
@@ -320,6 +322,7 @@ class Deliver:
             message_class=asked.request.draft.message_class,
             unsubscribe_url=self.links.unsubscribe(message) if asked.is_marketing else None,
             valid_for=asked.clock.wall_duration(expires_at - now) if expires_at else None,
+            push_keys=addressee.person.push_keys(recipient),
         )
         return _Claimed(letter, attempt, asked.clock, now, time.monotonic())
 
@@ -365,7 +368,7 @@ class Deliver:
         """A hard failure: nobody tries this recipient again, and another device may be tried at once."""
         letter = claimed.letter
         channel = letter.content.channel
-        if refused.recipient_is_dead and channel is Channel.PUSH:
+        if refused.recipient_is_dead and channel in DEVICES:
             async with self.pool.acquire() as connection, connection.transaction():
                 await messages.bury_device(connection, letter.recipient)
                 others = (await messages.devices_left(connection, letter.message_id)) > 0

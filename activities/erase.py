@@ -52,8 +52,13 @@ class Erase:
                 request = await erasure.attempt(connection, number)
             if request is None:
                 return
+            eraser = self.erasers.get(request.provider)
+            if eraser is None:
+                # Calls went through Twilio once, and do not any more.
+                await self._answered(number, "cannot: it is not configured any more", done=True)
+                return
             try:
-                answer = await self.erasers[request.provider].erase(request.subject)
+                answer = await eraser.erase(request.subject)
             except Refused as refused:
                 await self._answered(number, f"refused: {refused.code}", done=True)
             except (NotProcessed, Uncertain) as error:

@@ -48,7 +48,7 @@ from channels.protocol import (
     leaving_by,
 )
 from dispatch.progress import RESOLVED, Report, move
-from domain.messages import DEFAULT_TOPIC, Channel, Content, Letter, MessageClass, Status
+from domain.messages import DEFAULT_TOPIC, DEVICES, Channel, Content, Letter, MessageClass, Status
 from domain.uncertain import NOT_TAKEN, Resolution, Round, fact
 from policy.contact import Delay, Drop, decide
 from settings import Deployment
@@ -217,6 +217,7 @@ class Resolve:
             if letter is not None and refusal is None:
                 if doubt.expires_at:
                     letter = letter.model_copy(update={"valid_for": clock.wall_duration(doubt.expires_at - now)})
+                letter = letter.model_copy(update={"push_keys": addressee.person.push_keys(letter.recipient)})
                 return await self._claim(connection, doubt, letter, step)
             await uncertain.note(connection, doubt, fact("not_handed_over_again", code=refusal or "unreadable"))
             step = _conclusion(finding)
@@ -279,8 +280,7 @@ class Resolve:
         if (addressee.restart_event or 0) > doubt.decided_after:
             return "overtaken:restart"
         person = addressee.person
-        reached_at = person.devices if doubt.channel is Channel.PUSH else (person.address(doubt.channel),)
-        if not person.erased and doubt.recipient not in reached_at:
+        if not person.erased and doubt.recipient not in person.reached_at(doubt.channel):
             return "address_changed"
         declaration = self.catalog.journeys.get(addressee.journey)
         question = Question(
@@ -374,7 +374,7 @@ class Resolve:
                 source=source,
                 proof={"message": str(doubt.message)},
             )
-        elif refused.recipient_is_dead and doubt.channel is Channel.PUSH:
+        elif refused.recipient_is_dead and doubt.channel in DEVICES:
             await messages.bury_device(connection, doubt.recipient)
         elif refused.recipient_is_dead:
             await messages.suppress(connection, doubt.channel, doubt.recipient, "dead", source)

@@ -27,14 +27,18 @@ from api import (
     reports,
     segments,
     silences,
+    streams,
     subscriptions,
     texts,
     timeline,
+    visitors,
+    web_push,
     webhooks,
 )
 from api.context import Context, Ctx, Reader
 from api.edge import Edge, documented_body
 from api.keyring import Keyring
+from api.live import Live
 from dispatch.segments import declare_segments
 from dispatch.temporal import connect, is_reachable
 from domain.links import Links
@@ -75,6 +79,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         topics=deployment.policy.topics,
         held_out=deployment.policy.holdouts,
     )
+    web_push.check()
     files = Texts.load(TEXTS, deployment.languages)
     catalog.check_texts(files, files.locales)
 
@@ -102,8 +107,9 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
                 deployment=deployment,
                 texts=files,
                 keyring=Keyring(pool, configuration.database_url),
+                live=Live(configuration.database_url),
             )
-            async with app.state.context.keyring.running():
+            async with app.state.context.keyring.running(), app.state.context.live.running():
                 yield
 
     app = FastAPI(
@@ -121,6 +127,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
     )
     if configuration.ui_url:
         app.add_middleware(codec.Cors, ui_url=str(configuration.ui_url))
+    app.add_middleware(visitors.Cors, site=str(deployment.site))
     app.add_middleware(Edge, https=configuration.public_url.scheme == "https")
     problems.install(app)
     reference.install(app)
@@ -137,6 +144,9 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         subscriptions,
         texts,
         inbox,
+        streams,
+        visitors,
+        web_push,
         reports,
         webhooks,
         links,

@@ -1,7 +1,7 @@
 """What a request needs: the database, the enabled journeys, who is calling."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -12,6 +12,7 @@ from temporalio.client import Client
 from api import auditing
 from api.intake import Terms
 from api.keyring import Keyring
+from api.live import Live
 from api.problems import Problem
 from domain.links import Links
 from policy.configuration import Policy
@@ -40,6 +41,7 @@ class Context:
     deployment: Deployment
     texts: Texts
     keyring: Keyring
+    live: Live
     boards: dict[str, Storyboard] = field(default_factory=dict)
 
     @property
@@ -110,7 +112,7 @@ async def write_key(request: Request, ctx: Ctx, given: Annotated[HTTPBasicCreden
     return key
 
 
-def allowed(*scopes: Scope) -> Callable[..., object]:
+def allowed(*scopes: Scope) -> Callable[..., Awaitable[Key]]:
     """A dependency: the caller's bearer key must have one of some scopes.
 
     Whatever changes something is entered in the audit log before it is done, and so is whatever shows more than
@@ -181,4 +183,5 @@ WriteKey = Annotated[Key, Depends(write_key)]
 PageReader = Annotated[Key, Depends(page_key)]
 Reader = Annotated[Key, Depends(allowed(Scope.READ, Scope.OPERATE))]
 Operator = Annotated[Key, Depends(allowed(Scope.OPERATE))]
-InboxReader = Annotated[Key, Depends(allowed(Scope.INBOX, Scope.OPERATE))]
+inbox_reader = allowed(Scope.INBOX, Scope.OPERATE)
+InboxReader = Annotated[Key, Depends(inbox_reader)]

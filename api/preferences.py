@@ -29,7 +29,7 @@ from store.database import AWAY, Connection
 log = structlog.get_logger()
 router = APIRouter(tags=["preferences"])
 
-WAYS = (Channel.EMAIL, Channel.SMS, Channel.WHATSAPP, Channel.PUSH, Channel.CALL)
+WAYS = (Channel.EMAIL, Channel.SMS, Channel.WHATSAPP, Channel.PUSH, Channel.WEB_PUSH, Channel.CALL)
 """The channels the page offers: those that come to the customer."""
 
 FORM_LIMIT = 16 * 1024

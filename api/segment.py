@@ -10,6 +10,7 @@ import orjson
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 
+from channels.web_push import NotASubscription, Subscription, subscription_of
 from domain.calls import Call, CallType, Device, Profile
 from domain.events import CUSTOMER_ALIASED, CUSTOMER_GROUPED, CUSTOMER_IDENTIFIED, PAGE_VIEWED, SCREEN_VIEWED, is_ours
 
@@ -285,6 +286,8 @@ def _locale(value: object, field: str) -> str | None:
 
 def _device(context: Mapping[str, Any]) -> Device | None:
     device = context.get("device")
+    if isinstance(device, dict) and device.get("subscription"):
+        return _browser(device["subscription"])
     if not isinstance(device, dict) or not device.get("token"):
         return None
     token = device["token"]
@@ -292,3 +295,17 @@ def _device(context: Mapping[str, Any]) -> Device | None:
         raise Invalid("context.device.token", f"must be a text of at most {TOKEN_LIMIT} bytes")
     platform = device.get("type")
     return Device(token=token, platform=platform if isinstance(platform, str) else None)
+
+
+def _browser(raw: object) -> Device:
+    """Read what a browser's `PushSubscription.toJSON()` says."""
+    try:
+        subscription = subscription_of(raw)
+    except NotASubscription as error:
+        raise Invalid(f"context.device.subscription.{error.field}".rstrip("."), error.rule) from None
+    return browser_of(subscription)
+
+
+def browser_of(subscription: Subscription) -> Device:
+    """Return a browser as a device."""
+    return Device(token=subscription.endpoint, platform="web", keys=subscription.keys)

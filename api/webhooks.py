@@ -17,13 +17,15 @@ from fastapi import APIRouter, Query, Request, Response
 from prometheus_client import Counter
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
-from api.context import Ctx
+from api.context import Context, Ctx
 from api.problems import FieldError, Problem, documented
 from api.signatures import Form, Signed, raw_body
+from channels import twilio_voice
 from channels.call_centre import RESULTS, WRONG_NUMBER
 from channels.twilio import STATUSES, failure
+from channels.twilio_voice import CONNECT, HEARD_BY, ConnectSettings, connecting
 from dispatch.progress import Report, move
-from domain.messages import Channel, Status
+from domain.messages import DEVICES, Channel, Status
 from store import callbacks, consents, erasure, messages
 from store.callbacks import Subject
 from store.consents import ALL, Wish
@@ -144,6 +146,8 @@ def _json(schema: dict[str, Any], example: object) -> dict[str, Any]:
 
 _ERRORS = documented(400, 403, 413, 503)
 
+Mid = Annotated[str, Query(max_length=36, description="Our id of the message.")]
+
 
 @router.post(
     "/twilio/status",
@@ -254,6 +258,70 @@ def _keyword(opt_out_type: str, word: str, *, stopped: bool, asked: bool) -> str
     if word in STOP:
         return "STOP"
     return "START" if word in START or (word == YES and stopped) else None
+
+
+@router.post(
+    "/twilio/voice/status",
+    status_code=204,
+    responses=_ERRORS,
+    openapi_extra=_form({"CallSid": "CA0123", "CallStatus": "completed", "To": "+14155550123", "CallDuration": "31"}),
+)
+async def twilio_voice_status(request: Request, ctx: Ctx, signed: Signed, mid: Mid = "") -> None:
+    """Learn what became of a call by a machine. Signed by Twilio: `X-Twilio-Signature`."""
+    form = signed.twilio(request, await raw_body(request, SMALL))
+    sid, status = _field(form, "CallSid"), _field(form, "CallStatus")
+    reached = twilio_voice.STATUSES.get(status)
+    await _called(ctx, form, mid, f"{sid}:{status}", reached, status if reached is Status.FAILED else None)
+
+
+@router.post(
+    "/twilio/voice/answered-by",
+    status_code=204,
+    responses=_ERRORS,
+    openapi_extra=_form({"CallSid": "CA0123", "AnsweredBy": "human", "MachineDetectionDuration": "2700"}),
+)
+async def twilio_voice_answered_by(request: Request, ctx: Ctx, signed: Signed, mid: Mid = "") -> None:
+    """Learn whether a person took a call by a machine: then it is `read`. Signed by Twilio: `X-Twilio-Signature`."""
+    form = signed.twilio(request, await raw_body(request, SMALL))
+    sid, answered_by = _field(form, "CallSid"), _field(form, "AnsweredBy")
+    reached = Status.READ if answered_by in HEARD_BY else Status.DELIVERED
+    await _called(ctx, form, mid, f"{sid}:answered_by", reached, None if reached is Status.READ else "machine")
+
+
+@router.post(
+    "/twilio/voice/key",
+    responses={**_ERRORS, 200: {"description": "TwiML.", "content": {"text/xml": {"example": NO_ANSWER}}}},
+    response_class=Response,
+    openapi_extra=_form({"CallSid": "CA0123", "Digits": "1", "From": "+14155550100", "To": "+14155550123"}),
+)
+async def twilio_voice_key(request: Request, ctx: Ctx, signed: Signed, mid: Mid = "") -> Response:
+    """Connect whoever pressed 1 in a call by a machine: `replied`. Signed by Twilio: `X-Twilio-Signature`."""
+    form = signed.twilio(request, await raw_body(request, SMALL))
+    sid, key = _field(form, "CallSid"), _value(form, "Digits")
+    if key == CONNECT:
+        await _called(ctx, form, mid, f"{sid}:key", Status.REPLIED, None)
+    number = ConnectSettings().connect_to if key == CONNECT else None
+    return Response(connecting(number), media_type="text/xml")
+
+
+async def _called(
+    ctx: Context, form: Form, mid: str, callback_id: str, reached: Status | None, reason: str | None
+) -> None:
+    """Keep a report about a call by a machine, with its effect."""
+    sid, message = _field(form, "CallSid"), _uuid(mid)
+    async with ctx.pool.acquire() as connection, connection.transaction():
+        about = await callbacks.subject(connection, message, (Channel.CALL,))
+        number = _value(form, "To") or None
+        new = await _is_new(
+            connection, "twilio_voice", _limited("CallSid", callback_id), _body(form), message, about, address=number
+        )
+        if not new or about is None or reached is None:
+            return
+        choice = CONNECT if reached is Status.REPLIED else None
+        report = Report("twilio_voice", callback_id, datetime.now(UTC), provider_id=sid, reason=reason, choice=choice)
+        await move(connection, about.message, reached, report)
+        if about.erased:
+            await erasure.look_again(connection, about.customer)
 
 
 @router.post(
@@ -389,7 +457,7 @@ async def call_centre(request: Request, ctx: Ctx, signed: Signed) -> None:
     ),
 )
 async def push(request: Request, ctx: Ctx, signed: Signed) -> None:
-    """Learn from the app what happened to a push.
+    """Learn from the app, or from a page's service worker by way of its backend, what happened to a push.
 
     Signed as Standard Webhooks: `webhook-id`, `webhook-timestamp` (at most five minutes old), `webhook-signature`.
     """
@@ -398,7 +466,7 @@ async def push(request: Request, ctx: Ctx, signed: Signed) -> None:
     raw = _parsed(body)
     seen = _valid(_PushEvent, raw)
     async with ctx.pool.acquire() as connection, connection.transaction():
-        about = await callbacks.subject(connection, seen.message_id, (Channel.PUSH,))
+        about = await callbacks.subject(connection, seen.message_id, tuple(DEVICES))
         if await _is_new(connection, "push", callback_id, raw, seen.message_id, about) and about:
             await move(connection, about.message, _PUSH[seen.event], Report("push", callback_id, seen.at))
             if seen.event == "dismissed":

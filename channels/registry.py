@@ -1,5 +1,6 @@
 """All channels with a provider, opened from the environment. The inbox has none: it is our own table."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,6 +13,8 @@ from channels.http import open_client
 from channels.protocol import ChannelPort
 from channels.sendgrid import SendGrid, SendGridSettings
 from channels.twilio import Twilio, TwilioSettings, TwilioSms, TwilioWhatsApp
+from channels.twilio_voice import CallSettings, TwilioVoice, TwilioVoiceSettings
+from channels.web_push import WebPush, WebPushSettings
 from domain.messages import Channel
 
 
@@ -33,7 +36,7 @@ async def open_channels(public_url: str) -> AsyncIterator[dict[Channel, ChannelP
     Raises:
         ChannelsNotConfigured: A variable is missing or wrong; all of them are named at once.
     """
-    _check(SendGridSettings, TwilioSettings, FcmSettings, CallCentreSettings)
+    _check(SendGridSettings, TwilioSettings, FcmSettings, WebPushSettings, CallSettings, _settings_of_calls())
     async with open_client() as client:
         twilio = Twilio(TwilioSettings(), client, public_url)
         yield {
@@ -41,8 +44,17 @@ async def open_channels(public_url: str) -> AsyncIterator[dict[Channel, ChannelP
             Channel.SMS: TwilioSms(twilio),
             Channel.WHATSAPP: TwilioWhatsApp(twilio),
             Channel.PUSH: Fcm(FcmSettings(), client),
-            Channel.CALL: CallCentre(CallCentreSettings(), client),
+            Channel.WEB_PUSH: WebPush(WebPushSettings(), client),
+            Channel.CALL: (
+                TwilioVoice(TwilioVoiceSettings(), twilio, public_url)
+                if CallSettings().provider == "twilio"
+                else CallCentre(CallCentreSettings(), client)
+            ),
         }
+
+
+def _settings_of_calls() -> type[BaseSettings]:
+    return TwilioVoiceSettings if os.environ.get("CALL_PROVIDER") == "twilio" else CallCentreSettings
 
 
 def _check(*models: type[BaseSettings]) -> None:
@@ -53,9 +65,14 @@ def _check(*models: type[BaseSettings]) -> None:
         except ValidationError as error:
             prefix = model.model_config.get("env_prefix", "")
             problems += [
-                f"{prefix}{detail['loc'][0]}".upper()
+                _variable(prefix, str(detail["loc"][0]))
                 + (" is missing" if detail["type"] == "missing" else f": {detail['msg']}")
                 for detail in error.errors(include_input=False, include_context=False, include_url=False)
             ]
     if problems:
         raise ChannelsNotConfigured(problems)
+
+
+def _variable(prefix: str, field: str) -> str:
+    """Return the environment variable of a setting; one that has a name of its own is told by it."""
+    return (field if field.startswith(prefix) else f"{prefix}{field}").upper()

@@ -106,6 +106,11 @@ class Twilio:
             http_client=_Transport(client, settings.base_url),
         )
 
+    @property
+    def api(self) -> Client:
+        """Twilio's resources, reached through our client."""
+        return self._api
+
     async def create(self, letter: Letter, *, to: str, from_: str, text: str) -> Receipt:
         """Send a text; see `ChannelPort.send` for the errors."""
         message = await self._api.messages.create_async(

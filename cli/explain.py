@@ -14,6 +14,7 @@ from rich.table import Table
 from cli.commands import ask, console
 from cli.installation import Installation
 from domain.clock import Clock
+from domain.messages import Channel
 from domain.uncertain import Resolution
 
 AT_ONCE = 500
@@ -41,6 +42,9 @@ SETTLED = {
 
 OWN = ("message_status", "message_reply")
 """Types of the events we make of reports about messages; the messages tell of them."""
+
+PLACES = {Channel.INBOX: "in the inbox", Channel.POPUP: "waits as a pop-up", Channel.BANNER: "waits as a banner"}
+"""Where a message of our own channels is."""
 
 
 def explain(
@@ -133,10 +137,10 @@ class Teller:
             yield self._decided(decision, at)
         if message["status"] == "waiting":
             yield "still waits"
-        if message["sending_at"] and message["channel"] != "inbox":
+        if message["sending_at"] and message["channel"] not in PLACES:
             yield f"sent {self.time(self.on_wall(message['sending_at']), at)}"
-        elif message["channel"] == "inbox" and message["status"] not in ("waiting", "skipped"):
-            yield f"in the inbox {self.time(datetime.fromisoformat(message['journey_at']), at)}"
+        elif message["channel"] in PLACES and message["status"] not in ("waiting", "skipped"):
+            yield f"{PLACES[message['channel']]} {self.time(datetime.fromisoformat(message['journey_at']), at)}"
         if message["unknown_at"]:
             settled = message["resolution"]
             yield f"uncertain whether it left: {SETTLED[Resolution(settled)] if settled else 'being looked into'}"

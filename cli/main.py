@@ -17,6 +17,7 @@ from cli.segments import segments
 from cli.templates import templates
 from cli.torture.command import torture
 from cli.up import up
+from cli.web_push_keys import web_push_keys
 
 app = typer.Typer(
     help="Customer journeys as durable Temporal workflows.",
@@ -50,6 +51,7 @@ app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.skip_wait)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.events)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(export)
 app.command("payload-keys", rich_help_panel=RUNNING, epilog=WHERE)(payload_keys)
+app.command("web-push-keys", rich_help_panel=RUNNING)(web_push_keys)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(audit)
 app.add_typer(templates, name="templates", rich_help_panel=RUNNING)
 app.add_typer(segments, name="segments", rich_help_panel=RUNNING)

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from domain.messages import PushKeys
+
 
 class CallType(StrEnum):
     """The calls of the tracking API."""
@@ -19,10 +21,16 @@ class CallType(StrEnum):
 
 
 class Device(BaseModel, frozen=True):
-    """A device that takes pushes."""
+    """A device that takes pushes.
+
+    Attributes:
+        token: Of the app, or the endpoint of a browser's subscription.
+        keys: The browser's; None for an app.
+    """
 
     token: str
     platform: str | None = None
+    keys: PushKeys | None = None
 
 
 class Profile(BaseModel, frozen=True):

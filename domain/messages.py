@@ -17,8 +17,25 @@ class Channel(StrEnum):
     SMS = "sms"
     WHATSAPP = "whatsapp"
     PUSH = "push"
+    WEB_PUSH = "web_push"
     CALL = "call"
     INBOX = "inbox"
+    POPUP = "popup"
+    BANNER = "banner"
+
+
+DEVICES = frozenset({Channel.PUSH, Channel.WEB_PUSH})
+"""Channels that reach a device, of which a customer may have several; one that is gone is not tried again."""
+
+OWN = frozenset({Channel.INBOX, Channel.POPUP, Channel.BANNER})
+"""Channels whose provider we are ourselves: places of the client's own site and app, which show our table."""
+
+
+class Surface(StrEnum):
+    """Where the client's customers see what is shown to them."""
+
+    WEB = "web"
+    APP = "app"
 
 
 DEFAULT_TOPIC = "offers"
@@ -132,11 +149,21 @@ class PushContent(BaseModel, frozen=True):
     link: str | None = None
 
 
+class WebPushContent(BaseModel, frozen=True):
+    channel: Literal[Channel.WEB_PUSH] = Channel.WEB_PUSH
+    title: str
+    body: str
+    link: str | None = None
+
+
 class CallContent(BaseModel, frozen=True):
+    """A call: `script` is for a person of the call centre, `spoken` is what a machine says instead."""
+
     channel: Literal[Channel.CALL] = Channel.CALL
     topic: str
     script: str
     name: str | None = None
+    spoken: str | None = None
 
 
 class InboxContent(BaseModel, frozen=True):
@@ -146,10 +173,52 @@ class InboxContent(BaseModel, frozen=True):
     link: str | None = None
 
 
+class PopupContent(BaseModel, frozen=True):
+    """What opens over a page; `button` is what its link is called, `surface` where alone it is shown."""
+
+    channel: Literal[Channel.POPUP] = Channel.POPUP
+    title: str
+    body: str
+    link: str | None = None
+    button: str | None = None
+    surface: Surface | None = None
+
+
+class BannerContent(BaseModel, frozen=True):
+    """What stands on a page until it is put away; see `PopupContent`."""
+
+    channel: Literal[Channel.BANNER] = Channel.BANNER
+    title: str
+    body: str
+    link: str | None = None
+    button: str | None = None
+    surface: Surface | None = None
+
+
 Content = Annotated[
-    EmailContent | SmsContent | WhatsAppContent | PushContent | CallContent | InboxContent,
+    EmailContent
+    | SmsContent
+    | WhatsAppContent
+    | PushContent
+    | WebPushContent
+    | CallContent
+    | InboxContent
+    | PopupContent
+    | BannerContent,
     Field(discriminator="channel"),
 ]
+
+
+class PushKeys(BaseModel, frozen=True):
+    """What a browser gave to encrypt to it (RFC 8291, 2.1), both base64url without padding.
+
+    Attributes:
+        p256dh: Its public key, an uncompressed point of P-256.
+        auth: Its authentication secret of 16 bytes.
+    """
+
+    p256dh: str
+    auth: str
 
 
 class Letter(BaseModel, frozen=True):
@@ -157,7 +226,8 @@ class Letter(BaseModel, frozen=True):
 
     Attributes:
         message_id: Our id; every provider gets it in the place from where its callbacks return it.
-        recipient: Address, phone number (E.164), or device token.
+        recipient: Address, phone number (E.164), device token, or endpoint of a browser's subscription.
+        push_keys: What is encrypted to; a browser's only.
         locale: BCP 47 language the content is written in.
         unsubscribe_url: One-click address (RFC 8058); marketing email carries it in its headers.
         valid_for: Wall time after which the provider should not deliver it any more.
@@ -170,6 +240,7 @@ class Letter(BaseModel, frozen=True):
     message_class: MessageClass
     unsubscribe_url: str | None = None
     valid_for: timedelta | None = None
+    push_keys: PushKeys | None = None
 
 
 class DeliverRequest(BaseModel, frozen=True):

@@ -64,7 +64,8 @@ class Cap(BaseModel, frozen=True, extra="forbid"):
     """The most marketing messages one customer gets, all journeys and campaigns together.
 
     Attributes:
-        channel: The channel it counts; if None all together, except the inbox, which bothers nobody.
+        channel: The channel it counts; if None all together, except the inbox, pop-ups and banners, which wait on the
+            client's own site: how often those are shown is `showing`.
         at_most: Messages in any stretch of time as long as `within`.
         within: Length of the sliding window, journey time.
         exceeded: What becomes of a message over it: it waits for a slot, or is dropped.
@@ -81,6 +82,26 @@ class Cap(BaseModel, frozen=True, extra="forbid"):
     def name(self) -> str:
         """The cap in words, for reasons: ``sms 3 in 7 days``."""
         return f"{self.channel or 'all'} {self.at_most} in {spoken(self.within)}"
+
+
+class Showing(BaseModel, frozen=True, extra="forbid"):
+    """How often what waits on the client's site or app is shown to one customer.
+
+    Attributes:
+        at_most: Showings of all messages of the placement together in any stretch as long as `within`; None: any.
+        within: Length of the sliding window, journey time.
+        each_at_most: Showings of one message in all; None: until it is clicked, dismissed, or over.
+    """
+
+    at_most: Annotated[int, Field(ge=1)] | None = None
+    within: Duration = timedelta(days=1)
+    each_at_most: Annotated[int, Field(ge=1)] | None = None
+
+
+Placement = Literal[Channel.POPUP, Channel.BANNER]
+
+SHOWING: dict[Placement, Showing] = {Channel.POPUP: Showing(at_most=2, each_at_most=3), Channel.BANNER: Showing()}
+"""A pop-up interrupts: two a day, and none more than three times. A banner stands there."""
 
 
 class BlockRule(BaseModel, frozen=True, extra="forbid"):
@@ -103,6 +124,7 @@ class Policy(BaseModel, frozen=True, extra="forbid"):
             that is not named has `LEGAL_HOURS`, or may be used always; ``[0, 24]`` is always.
         weekdays: Channel to the days of the customer's week on which it may be used; all, if it is not named.
         caps: See `Cap`.
+        showing: See `Showing`; a placement that is not named has the one of `SHOWING`.
         topics: What customers may choose to hear of, by name.
         consent: Channels for which marketing needs the customer's consent, given before ("required"); for
             the others it is enough that they have not forbidden it ("assumed").
@@ -116,6 +138,7 @@ class Policy(BaseModel, frozen=True, extra="forbid"):
     quiet_hours: dict[Channel, Hours] = LEGAL_HOURS
     weekdays: dict[Channel, tuple[Weekday, ...]] = {}
     caps: tuple[Cap, ...] = ()
+    showing: dict[Placement, Showing] = SHOWING
     topics: dict[Name, Topic] = {
         DEFAULT_TOPIC: Topic(title={"en": "Offers and reminders", "ru": "Предложения и напоминания"})
     }
@@ -130,6 +153,11 @@ class Policy(BaseModel, frozen=True, extra="forbid"):
     @classmethod
     def _and_the_legal_ones(cls, given: dict[Channel, Hours]) -> dict[Channel, Hours]:
         return {**LEGAL_HOURS, **given}
+
+    @field_validator("showing")
+    @classmethod
+    def _and_the_usual_ones(cls, given: dict[Placement, Showing]) -> dict[Placement, Showing]:
+        return {**SHOWING, **given}
 
     @field_validator("weekdays")
     @classmethod

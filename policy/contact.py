@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from zoneinfo import ZoneInfo
 
-from domain.messages import Channel, MessageClass
+from domain.messages import OWN, Channel, MessageClass
 from policy.configuration import Cap, Policy, Weekday
 from policy.hours import next_allowed
 
@@ -262,7 +262,7 @@ def _over(cap: Cap, facts: Facts) -> Drop | Delay | None:
 
 def _counts(cap: Cap, channel: Channel, message_class: MessageClass) -> bool:
     """Whether a cap counts a message; the inbox, which waits to be looked at, is only counted by its own."""
-    in_channel = channel is cap.channel if cap.channel else channel is not Channel.INBOX
+    in_channel = channel is cap.channel if cap.channel else channel not in OWN
     return in_channel and (message_class is MessageClass.MARKETING or cap.counts_transactional)
 
 

@@ -87,7 +87,7 @@ def result_step(world: World, entry: Entry, result: CallResult, after: float = 0
     """The report of how a call ended."""
     payload = {
         "id": entry.message_id,
-        "result": result,
+        "result": "no_answer" if result == "machine" else result,
         "at": datetime.now(UTC).isoformat(),
     }
     return Step("call_centre", world.product("/webhooks/call-centre"), payload, result, after)

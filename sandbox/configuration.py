@@ -92,8 +92,14 @@ class Configuration(BaseModel):
         Field(alias="SANDBOX_SENDGRID_PRIVATE_KEY")
     )
     fcm_public_key: Annotated[str, AfterValidator(_public_key)] = Field(alias="SANDBOX_FCM_PUBLIC_KEY")
+    site_key: SecretStr | None = Field(None, alias="SANDBOX_SITE_KEY")
     call_centre_secret: WebhookSecret = Field(alias="CALL_CENTRE_SECRET")
     app_webhook_secret: WebhookSecret = Field(alias="APP_WEBHOOK_SECRET")
+
+    @property
+    def url(self) -> str:
+        """Where the sandbox is reached on this machine."""
+        return f"http://127.0.0.1:{self.port}"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Configuration":

@@ -44,6 +44,10 @@ class Result(_Order):
     result: CallResult
 
 
+class Key(_Order):
+    key: str = Field(pattern=r"^[0-9*#]$")
+
+
 class Inbound(_Order):
     """Somebody writes to one of the senders, without answering to a message."""
 
@@ -173,6 +177,12 @@ async def complain(entry: TheEntry, world: TheWorld) -> None:
 @router.post("/calls/{ledger_id}/result", status_code=202)
 async def end_call(entry: TheEntry, order: Result, world: TheWorld) -> None:
     await gestures.end_call(world, entry, order.result)
+
+
+@router.post("/calls/{ledger_id}/key")
+async def press_key(entry: TheEntry, order: Key, world: TheWorld) -> dict[str, str | None]:
+    """Press a key in a call by a machine."""
+    return {"connected_with": await gestures.press_key(world, entry, order.key)}
 
 
 @router.post("/inbound", status_code=202)

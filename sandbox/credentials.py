@@ -52,6 +52,18 @@ def generate(url: str) -> dict[str, str]:
         "CALL_CENTRE_URL": f"{url}/call-centre/calls",
         "CALL_CENTRE_SECRET": _webhook_secret(),
         "APP_WEBHOOK_SECRET": _webhook_secret(),
+        **of_site(url),
+    }
+
+
+def of_site(url: str) -> dict[str, str]:
+    """Make new credentials of the client's own site, and of the browsers that visit it; see `generate`."""
+    number = ec.generate_private_key(ec.SECP256R1()).private_numbers().private_value
+    return {
+        "WEB_PUSH_PRIVATE_KEY": base64.urlsafe_b64encode(number.to_bytes(32)).rstrip(b"=").decode(),
+        "WEB_PUSH_CONTACT": "mailto:push@sandbox.example",
+        "WEB_PUSH_SERVICES": url.rstrip("/"),
+        "SANDBOX_SITE_KEY": f"site_{secrets.token_hex(20)}",
     }
 
 

@@ -66,6 +66,13 @@ create table if not exists callbacks (
 );
 create index if not exists callbacks_waiting on callbacks (due) where state = 'waiting';
 
+create table if not exists browsers (
+    endpoint text primary key,
+    private_key text not null,
+    auth text not null,
+    server_key text
+);
+
 create table if not exists whatsapp_templates (
     sid text primary key,
     record text not null

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import httpx
 
+from sandbox import voice
 from sandbox.call_centre import result_step
 from sandbox.callbacks import Step
 from sandbox.fcm import app_step
@@ -16,6 +17,8 @@ from sandbox.twilio import MessagingChannel, read_callback, write_back
 from sandbox.world import World
 
 _BROWSER = "Mozilla/5.0 (Linux; Android 16) AppleWebKit/537.36 (KHTML, like Gecko) Mobile"
+_PUSHES = ("push", "web_push")
+RINGING = ("accepted", "initiated", "ringing")
 _URL = re.compile(r"https?://[^\s<>\"']+[^\s<>\"'.,;:!?)\]]")
 
 
@@ -51,7 +54,7 @@ async def open_message(world: World, entry: Entry) -> None:
             world.ledger.advance(entry.id, "open")
         case "whatsapp":
             await _tell(world, entry, read_callback(world, entry))
-        case "push":
+        case "push" | "web_push":
             await _tell(world, entry, app_step(world, entry, "opened"))
         case _:
             raise Impossible(f"nobody learns that an {entry.channel} was opened")
@@ -74,7 +77,7 @@ async def click(world: World, entry: Entry, link: str | None) -> Followed:
         case "email" if entry.details["tracks_clicks"]:
             clicked = event_step(world, entry, "click", url=followed.link, useragent=_BROWSER, ip="127.0.0.1")
             await _tell(world, entry, clicked)
-        case "push" if not entry.reached("opened"):
+        case "push" | "web_push" if not entry.reached("opened"):
             await _tell(world, entry, app_step(world, entry, "opened"))
     world.ledger.advance(entry.id, "click")
     return followed
@@ -82,7 +85,7 @@ async def click(world: World, entry: Entry, link: str | None) -> Followed:
 
 def links(world: World, entry: Entry) -> list[str]:
     """The http links of a message; those tracked by the product come first."""
-    found = [entry.details["data"].get("link", "")] if entry.channel == "push" else []
+    found = [entry.details["data"].get("link", "")] if entry.channel in _PUSHES else []
     if entry.html:
         found += _hrefs(entry.html)
     found += _URL.findall(entry.text)
@@ -127,7 +130,7 @@ async def press_button(world: World, entry: Entry, payload: str, text: str | Non
 
 async def dismiss(world: World, entry: Entry) -> None:
     """Wipe a push notification away."""
-    if entry.channel != "push":
+    if entry.channel not in _PUSHES:
         raise Impossible(f"only a push can be dismissed, this is an {entry.channel}")
     await _tell(world, entry, app_step(world, entry, "dismissed"))
 
@@ -136,9 +139,28 @@ async def end_call(world: World, entry: Entry, result: CallResult) -> None:
     """End a call; a call ends once."""
     if entry.channel != "call":
         raise Impossible("only a call has a result")
-    if entry.status != "accepted":
+    if entry.status not in RINGING:
         raise Impossible(f"the call has already ended: {entry.status}")
-    await _tell(world, entry, result_step(world, entry, result))
+    if entry.provider == "call_centre":
+        await _tell(world, entry, result_step(world, entry, result))
+        return
+    steps = voice.end_steps(world, entry, result)
+    assert steps[0].status is not None
+    world.ledger.advance(entry.id, steps[0].status)
+    world.callbacks.plan(entry, steps)
+    await world.callbacks.before_answer([entry])
+
+
+async def press_key(world: World, entry: Entry, key: str) -> str | None:
+    """Press a key in a call by a machine; returns the number one is connected with, if one is."""
+    if entry.provider != "twilio" or entry.channel != "call":
+        raise Impossible("only a machine waits for a key")
+    if entry.status != "in-progress":
+        raise Impossible(f"nobody is in this call: {entry.status}")
+    try:
+        return await voice.press(world, entry, key)
+    except httpx.TransportError as error:
+        raise Impossible(f"the product did not answer: {type(error).__name__}") from None
 
 
 async def unsubscribe(world: World, entry: Entry) -> Followed | None:
@@ -202,15 +224,15 @@ def _must_be_email(entry: Entry) -> None:
 
 
 async def _get(world: World, link: str) -> Followed:
-    return await _follow(world, httpx.Request("GET", link, headers={"User-Agent": _BROWSER}))
+    return await follow(world, httpx.Request("GET", link, headers={"User-Agent": _BROWSER}))
 
 
 async def _post_one_click(world: World, link: str) -> Followed:
     form = {"List-Unsubscribe": "One-Click"}
-    return await _follow(world, httpx.Request("POST", link, data=form))
+    return await follow(world, httpx.Request("POST", link, data=form))
 
 
-async def _follow(world: World, request: httpx.Request) -> Followed:
+async def follow(world: World, request: httpx.Request) -> Followed:
     """Only the product is called: a letter must not make this machine call the world."""
     link = str(request.url)
     if not link.startswith(world.product("/")):

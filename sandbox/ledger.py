@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 ASKED_AT: ContextVar[float | None] = ContextVar("asked_at", default=None)
 """When the call arrived that has the effect being recorded, where a fault may come between (seconds since 1970)."""
 
-Provider = Literal["twilio", "sendgrid", "fcm", "call_centre"]
-Channel = Literal["sms", "whatsapp", "email", "push", "call"]
+Provider = Literal["twilio", "sendgrid", "fcm", "web_push", "call_centre"]
+Channel = Literal["sms", "whatsapp", "email", "push", "web_push", "call"]
 # outbound: the product's effect. inbound: a person wrote. automatic: the provider itself wrote.
 Direction = Literal["outbound", "inbound", "automatic"]
 
@@ -25,14 +25,14 @@ _RANK = {
     for rank, statuses in enumerate(
         [
             ("accepted",),
-            ("queued", "processed"),
-            ("sent", "deferred"),
-            ("delivered", "received"),
+            ("queued", "processed", "initiated"),
+            ("sent", "deferred", "ringing"),
+            ("delivered", "received", "in-progress"),
             ("undelivered", "failed", "bounce", "dropped", "replaced"),
             ("read", "open", "opened", "dismissed"),
             ("click", "clicked"),
             ("unsubscribe", "spamreport"),
-            ("answered", "no_answer", "busy", "declined", "wrong_number"),
+            ("answered", "no_answer", "busy", "declined", "wrong_number", "completed", "no-answer", "canceled"),
         ]
     )
     for status in statuses

@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from liquid import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from sandbox.gestures import links
+from sandbox.gestures import RINGING, links
 from sandbox.ledger import Entry
 from sandbox.people import Person
 from sandbox.world import TheWorld, World
@@ -24,7 +24,7 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'"
 )
-_GOOD = {"delivered", "received", "read", "open", "opened", "click", "answered"}
+_GOOD = {"delivered", "received", "read", "open", "opened", "click", "answered", "in-progress", "completed"}
 _BAD = {
     "undelivered",
     "failed",
@@ -37,6 +37,7 @@ _BAD = {
 }
 _CALL_RESULTS = [
     {"result": "answered", "title": "Answer"},
+    {"result": "machine", "title": "Answering machine"},
     {"result": "declined", "title": "Decline"},
     {"result": "busy", "title": "Busy"},
     {"result": "no_answer", "title": "Do not pick up"},
@@ -79,6 +80,7 @@ async def person(key: str, world: TheWorld, mail: int | None = None) -> Response
         "person.html",
         title=owner.title,
         person=owner.model_dump() | {"title": owner.title, "path": _path(owner.key)},
+        visits=f"/_sandbox/people/{quote(owner.key, safe='@+')}",
         addresses=owner.addresses,
         pushes=[_shown(world, entry) for entry in reversed(entries) if _on_screen(entry)],
         threads=_threads(world, entries),
@@ -124,7 +126,7 @@ def _listed(person: Person, totals: dict[str, dict[Any, int]]) -> dict[str, Any]
         "delivery": person.delivery,
         "counts": [
             {"channel": channel, "number": by_channel[channel]}
-            for channel in ("email", "sms", "whatsapp", "push", "call")
+            for channel in ("email", "sms", "whatsapp", "push", "web_push", "call")
             if by_channel[channel]
         ],
         "searched": " ".join((person.title, person.key, *person.addresses)).lower(),
@@ -151,7 +153,7 @@ def _threads(world: World, entries: list[Entry]) -> list[dict[str, Any]]:
 
 
 def _on_screen(entry: Entry) -> bool:
-    return entry.channel == "push" and entry.status not in ("replaced", "dismissed")
+    return entry.channel in ("push", "web_push") and entry.status not in ("replaced", "dismissed")
 
 
 def _shown(world: World, entry: Entry) -> dict[str, Any]:
@@ -170,7 +172,9 @@ def _shown(world: World, entry: Entry) -> dict[str, Any]:
         "mood": "good" if entry.status in _GOOD else "bad" if entry.status in _BAD else "",
         "history": " → ".join(step.status for step in entry.statuses),
         "seen": any(entry.reached(status) for status in ("open", "opened", "read", "click")),
-        "over": entry.status != "accepted",
+        "over": entry.status not in RINGING,
+        "waits_for_key": entry.status == "in-progress" and "<Gather" in entry.details.get("twiml", ""),
+        "channel": entry.channel,
         "time": entry.at.strftime("%H:%M"),
         "moment": entry.at.strftime("%d %b %Y, %H:%M:%S UTC"),
         "links": links(world, entry) if outbound else [],

@@ -12,10 +12,11 @@ Delivery = Literal[
     "dropped",  # email: SendGrid itself does not send it on
     "undelivered",  # SMS, WhatsApp: sent, but did not arrive (30003 unless error_code says)
     "failed",  # SMS, WhatsApp: could not be sent (30006 unless error_code says)
-    "unregistered",  # push: the app is gone, 404 UNREGISTERED
+    "unregistered",  # push, web push: the app or the subscription is gone, 404 UNREGISTERED, 410
     "never",  # accepted, and no callback ever comes
 ]
-CallResult = Literal["answered", "no_answer", "busy", "declined", "wrong_number"]
+CallResult = Literal["answered", "machine", "no_answer", "busy", "declined", "wrong_number"]
+# "machine": an answering machine takes it; a call centre's people count that as no answer.
 
 
 class Behaviour(BaseModel):
@@ -27,6 +28,8 @@ class Behaviour(BaseModel):
     email: str | None = Field(None, max_length=320)
     phone: str | None = Field(None, pattern=r"^\+[1-9]\d{6,14}$")
     device_token: str | None = Field(None, max_length=4096)
+    browser: str | None = Field(None, max_length=4096, description="the endpoint of their browser's subscription")
+    user_id: str | None = Field(None, max_length=255, description="who they are to the product, on its own site")
     delivery: Delivery = "delivered"
     error_code: int | None = Field(None, ge=10000, le=99999)
     call_result: CallResult | None = None
@@ -39,8 +42,12 @@ class Person(Behaviour):
 
     @property
     def addresses(self) -> list[str]:
-        own = [each for each in (self.email, self.phone, self.device_token) if each]
+        own = [each for each in (self.email, self.phone, self.device_token, self.browser) if each]
         return own or [self.key]
+
+    @property
+    def behaviour(self) -> Behaviour:
+        return Behaviour(**self.model_dump(exclude={"key"}))
 
     @property
     def title(self) -> str:
@@ -80,7 +87,7 @@ class People:
         row = self._connection.execute(
             """select record from people where ? in
             (json_extract(record, '$.email'), json_extract(record, '$.phone'),
-                json_extract(record, '$.device_token'))
+                json_extract(record, '$.device_token'), json_extract(record, '$.browser'))
             order by key limit 1""",
             (address,),
         ).fetchone()

@@ -32,21 +32,21 @@ MessagingChannel = Literal["sms", "whatsapp"]
 
 _WHATSAPP = "whatsapp:"
 _LONGEST_BODY = 1600
-_NUMBER = re.compile(r"\+[1-9]\d{6,14}")
+NUMBER = re.compile(r"\+[1-9]\d{6,14}")
 _SENDER = re.compile(r"\+?[1-9]\d{2,14}|(?=.*[A-Za-z])[A-Za-z0-9 ]{1,11}")
 _STOP = {"stop", "stopall", "unsubscribe", "cancel", "end", "quit"}
 _START = {"start", "yes", "unstop"}
 _STOPPED = "You are unsubscribed and will get no more messages from this number. Reply START to resubscribe."
 _STARTED = "You are subscribed to messages from this number again. Reply STOP to unsubscribe."
 
-_MAGIC_TO = {
+MAGIC_TO = {
     "+15005550001": (21211, "Invalid 'To' Phone Number: {}"),
     "+15005550002": (21612, "The 'To' phone number {} is not reachable with this 'From' number"),
     "+15005550003": (21408, "Permission to send an SMS has not been enabled for the region of {}"),
     "+15005550004": (21610, "Attempt to send to unsubscribed recipient {}"),
     "+15005550009": (21614, "'To' number: {}, is not a mobile number"),
 }
-_MAGIC_FROM = {
+MAGIC_FROM = {
     "+15005550001": (21212, "Invalid 'From' Phone Number: {}"),
     "+15005550007": (21606, "The 'From' phone number {} is not SMS-capable for your account"),
     "+15005550008": (21611, "The 'From' phone number {} has exceeded its queue of messages"),
@@ -63,7 +63,7 @@ _FAILURES = {
 }
 
 
-def _refusal(status: int, code: int, message: str, retry_after: int | None = None) -> ProviderError:
+def refusal(status: int, code: int, message: str, retry_after: int | None = None) -> ProviderError:
     return ProviderError(
         JSONResponse(
             {
@@ -78,21 +78,21 @@ def _refusal(status: int, code: int, message: str, retry_after: int | None = Non
     )
 
 
-def _refuse(status: int, retry_after: int) -> ProviderError:
+def refuse(status: int, retry_after: int) -> ProviderError:
     match status:
         case 429:
-            return _refusal(429, 20429, "Too Many Requests", retry_after)
+            return refusal(429, 20429, "Too Many Requests", retry_after)
         case 503:
-            return _refusal(503, 20503, "Service is temporarily unavailable", retry_after)
+            return refusal(503, 20503, "Service is temporarily unavailable", retry_after)
         case _:
-            return _refusal(status, 20500, "An internal server error has occurred")
+            return refusal(status, 20500, "An internal server error has occurred")
 
 
-def _bad(code: int, message: str) -> ProviderError:
-    return _refusal(400, code, message)
+def bad(code: int, message: str) -> ProviderError:
+    return refusal(400, code, message)
 
 
-async def _authenticate(request: Request, world: TheWorld) -> None:
+async def authenticate(request: Request, world: TheWorld) -> None:
     """Basic auth with account and token; the account in the path, if any, must be the same."""
     configuration = world.configuration
     right = f"{configuration.twilio_account_sid}:{configuration.twilio_auth_token.get_secret_value()}"
@@ -100,10 +100,10 @@ async def _authenticate(request: Request, world: TheWorld) -> None:
     given = request.headers.get("Authorization", "")
     account = request.path_params.get("account", configuration.twilio_account_sid)
     if not hmac.compare_digest(given.encode(), expected.encode()) or account != configuration.twilio_account_sid:
-        raise _refusal(401, 20003, "Authenticate")
+        raise refusal(401, 20003, "Authenticate")
 
 
-router = APIRouter(dependencies=[Depends(_authenticate)], tags=["Twilio"])
+router = APIRouter(dependencies=[Depends(authenticate)], tags=["Twilio"])
 _MESSAGES = "/2010-04-01/Accounts/{account}/Messages"
 
 
@@ -111,7 +111,7 @@ _MESSAGES = "/2010-04-01/Accounts/{account}/Messages"
 async def create_message(request: Request, world: TheWorld) -> JSONResponse:
     form = {name: str(value) for name, value in (await request.form()).items()}
     new = _new_message(world, form)
-    async with world.faults.around("twilio", [new.address], request, _refuse):
+    async with world.faults.around("twilio", [new.address], request, refuse):
         entry = world.ledger.record(new)
         world.callbacks.plan(entry, _fate(world, entry, world.people.at(entry.address)))
         await world.callbacks.before_answer([entry])
@@ -126,7 +126,7 @@ async def list_messages(request: Request, world: TheWorld) -> JSONResponse:
     size = min(max(int(query.get("PageSize", 50)), 1), 1000)
     number = int(query.get("Page", 0))
     about = (query.get("To") or query.get("From") or "").removeprefix(_WHATSAPP)
-    async with world.faults.around("twilio", [about], request, _refuse, "lookup"):
+    async with world.faults.around("twilio", [about], request, refuse, "lookup"):
         chosen = [
             entry
             for entry in _messages_with(world, query)
@@ -164,7 +164,7 @@ async def redact_message(sid: str, request: Request, world: TheWorld) -> JSONRes
     entry = _message(world, sid, request)
     form = await request.form()
     if form.get("Body") != "":
-        raise _bad(20001, "Only an empty Body is allowed: it redacts the message")
+        raise bad(20001, "Only an empty Body is allowed: it redacts the message")
     world.ledger.redact(entry.id)
     return JSONResponse(_resource(world, world.ledger.get(entry.id)))
 
@@ -172,9 +172,9 @@ async def redact_message(sid: str, request: Request, world: TheWorld) -> JSONRes
 @router.delete(_MESSAGES + "/{sid}.json", status_code=204)
 async def delete_message(sid: str, request: Request, world: TheWorld) -> Response:
     entry = _message(world, sid, request)
-    async with world.faults.around("twilio", [entry.address], request, _refuse):
+    async with world.faults.around("twilio", [entry.address], request, refuse):
         if entry.status in _ON_THE_WAY:
-            raise _refusal(409, 20009, "Cannot delete this resource before it is complete")
+            raise refusal(409, 20009, "Cannot delete this resource before it is complete")
         world.ledger.redact(entry.id)
         world.ledger.amend(entry.id, deleted=True)
     return Response(status_code=204)
@@ -186,7 +186,7 @@ async def create_content(request: Request, world: TheWorld) -> JSONResponse:
         template = WhatsAppTemplate.model_validate_json(await request.body())
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise _bad(20001, f"Invalid content: {place}: {error.errors()[0]['msg']}") from None
+        raise bad(20001, f"Invalid content: {place}: {error.errors()[0]['msg']}") from None
     return JSONResponse(_content(world, world.templates.add(template)), status_code=201)
 
 
@@ -214,7 +214,7 @@ async def list_contents(request: Request, world: TheWorld) -> JSONResponse:
 async def fetch_content(sid: str, request: Request, world: TheWorld) -> JSONResponse:
     template = world.templates.get(sid)
     if template is None:
-        raise _not_found(request)
+        raise not_found(request)
     return JSONResponse(_content(world, template))
 
 
@@ -318,20 +318,20 @@ def _new_message(world: World, form: Mapping[str, str]) -> NewEntry:
     to, sender = form.get("To", ""), form.get("From", "")
     service = form.get("MessagingServiceSid")
     if not to:
-        raise _bad(21604, "A 'To' phone number is required.")
+        raise bad(21604, "A 'To' phone number is required.")
     if not sender and not service:
-        raise _bad(21603, "A 'From' phone number is required.")
+        raise bad(21603, "A 'From' phone number is required.")
     channel: MessagingChannel = "whatsapp" if to.startswith(_WHATSAPP) else "sms"
     if sender and sender.startswith(_WHATSAPP) != (channel == "whatsapp"):
-        raise _bad(21910, "Invalid From and To pair. From and To should be of the same channel")
+        raise bad(21910, "Invalid From and To pair. From and To should be of the same channel")
     number, from_number = to.removeprefix(_WHATSAPP), sender.removeprefix(_WHATSAPP)
     _judge_numbers(world, number, from_number or str(service), bool(sender), channel)
     variables = _variables(form.get("ContentVariables", ""))
     content_sid = form.get("ContentSid")
     text, buttons = _text(world, form.get("Body", ""), content_sid, variables)
     callback = form.get("StatusCallback")
-    if callback and not _is_http_url(callback):
-        raise _bad(21609, f"The StatusCallback URL {callback} is not a valid URL.")
+    if callback and not is_http_url(callback):
+        raise bad(21609, f"The StatusCallback URL {callback} is not a valid URL.")
     _judge_validity(form.get("ValidityPeriod"))
     query = httpx.URL(callback or "").params
     return NewEntry(
@@ -354,7 +354,7 @@ def _new_message(world: World, form: Mapping[str, str]) -> NewEntry:
     )
 
 
-def _is_http_url(text: str) -> bool:
+def is_http_url(text: str) -> bool:
     try:
         AnyHttpUrl(text)
         httpx.URL(text)
@@ -364,19 +364,19 @@ def _is_http_url(text: str) -> bool:
 
 
 def _judge_numbers(world: World, number: str, sender: str, sender_is_number: bool, channel: MessagingChannel) -> None:
-    if not _NUMBER.fullmatch(number):
-        raise _bad(21211, f"Invalid 'To' Phone Number: {number}")
+    if not NUMBER.fullmatch(number):
+        raise bad(21211, f"Invalid 'To' Phone Number: {number}")
     if sender_is_number and not _SENDER.fullmatch(sender):
-        raise _bad(
+        raise bad(
             21212,
             f"The 'From' number {sender} is not a valid phone number, shortcode, or alphanumeric sender ID.",
         )
-    for magic, value in ((_MAGIC_TO, number), (_MAGIC_FROM, sender)):
+    for magic, value in ((MAGIC_TO, number), (MAGIC_FROM, sender)):
         if value in magic:
             code, message = magic[value]
-            raise _bad(code, message.format(value))
+            raise bad(code, message.format(value))
     if channel == "sms" and world.people.blocked("twilio", number, sender):
-        raise _bad(21610, "Attempt to send to unsubscribed recipient")
+        raise bad(21610, "Attempt to send to unsubscribed recipient")
 
 
 def _variables(given: str) -> dict[str, str]:
@@ -387,7 +387,7 @@ def _variables(given: str) -> dict[str, str]:
     except json.JSONDecodeError:
         variables = None
     if not isinstance(variables, dict) or not all(isinstance(value, str) for value in variables.values()):
-        raise _bad(21656, "The ContentVariables Parameter is invalid")
+        raise bad(21656, "The ContentVariables Parameter is invalid")
     return variables
 
 
@@ -397,22 +397,22 @@ def _text(
     """What the person reads, and the buttons below it."""
     if content_sid:
         if not re.fullmatch(r"HX[0-9a-f]{32}", content_sid):
-            raise _bad(21655, "The ContentSid Parameter is invalid")
+            raise bad(21655, "The ContentSid Parameter is invalid")
         template = world.templates.get(content_sid)
         if template:
             return template.text(variables), template.buttons(variables)
         # Made in Twilio's console and so unknown here: its variables are all there is to show.
         return "\n".join(variables.values()), []
     if not body:
-        raise _bad(21602, "Message body is required.")
+        raise bad(21602, "Message body is required.")
     if len(body) > _LONGEST_BODY:
-        raise _bad(21617, "The concatenated message body exceeds the 1600 character limit")
+        raise bad(21617, "The concatenated message body exceeds the 1600 character limit")
     return body, []
 
 
 def _judge_validity(given: str | None) -> None:
     if given is not None and not (given.isdecimal() and 1 <= int(given) <= 36000):
-        raise _bad(90007, "Invalid validity period value")
+        raise bad(90007, "Invalid validity period value")
 
 
 def _error_to_come(person: Person) -> int | None:
@@ -535,7 +535,7 @@ def _period(name: str, value: str) -> tuple[datetime, datetime]:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
-        raise _bad(20001, f"Parameter '{name}' is not valid: a date or ISO 8601 time") from None
+        raise bad(20001, f"Parameter '{name}' is not valid: a date or ISO 8601 time") from None
     moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     beginning = datetime.combine(date(1970, 1, 1), datetime.min.time(), UTC)
     end = datetime.combine(date(9999, 1, 1), datetime.min.time(), UTC)
@@ -567,12 +567,12 @@ def _content(world: World, template: StoredTemplate) -> dict[str, Any]:
 def _message(world: World, sid: str, request: Request) -> Entry:
     entry = world.ledger.by_provider_id("twilio", sid)
     if entry is None or entry.details.get("deleted"):
-        raise _not_found(request)
+        raise not_found(request)
     return entry
 
 
-def _not_found(request: Request) -> ProviderError:
-    return _refusal(404, 20404, f"The requested resource {request.url.path} was not found")
+def not_found(request: Request) -> ProviderError:
+    return refusal(404, 20404, f"The requested resource {request.url.path} was not found")
 
 
 def _wire(number: str, channel: str) -> str:

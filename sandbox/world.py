@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from sandbox.browsers import Browsers
 from sandbox.callbacks import Callbacks
 from sandbox.configuration import Configuration
 from sandbox.database import connect
@@ -20,6 +21,7 @@ class World:
         self.ledger = Ledger(connection)
         self.people = People(connection)
         self.faults = Faults(connection)
+        self.browsers = Browsers(connection)
         self.templates = WhatsAppTemplates(connection)
         self.callbacks = Callbacks(connection, self.ledger, configuration)
 

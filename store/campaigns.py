@@ -437,8 +437,12 @@ async def reach(
             select case h.channel
                 when 'email' then lower(c.email)
                 when 'push' then (select token from devices d where d.customer_id = c.id and d.dead_at is null
-                                  order by added_at desc limit 1)
+                                  and d.p256dh is null order by added_at desc limit 1)
+                when 'web_push' then (select lower(token) from devices d where d.customer_id = c.id
+                                      and d.dead_at is null and d.p256dh is not null order by added_at desc limit 1)
                 when 'inbox' then c.id::text
+                when 'popup' then c.id::text
+                when 'banner' then c.id::text
                 else c.phone end as plain
         ) a
         left join lateral (

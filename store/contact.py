@@ -8,7 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
-from domain.messages import Channel, MessageClass, Status
+from domain.messages import Channel, MessageClass, PushKeys, Status
 from policy.configuration import Policy
 from policy.contact import Block, Consent, Facts, Sent, Wanted
 from policy.hours import zones_of
@@ -27,7 +27,8 @@ class Person:
     """Whom a message would go to.
 
     Attributes:
-        devices: Live push tokens, the newest first.
+        devices: Live push tokens of apps, the newest first.
+        browsers: Live subscriptions to web push, the newest first: endpoint, public key, authentication secret.
     """
 
     customer: int
@@ -36,6 +37,7 @@ class Person:
     time_zone: str | None
     erased: bool
     devices: Sequence[str]
+    browsers: Sequence[Sequence[str]] = ()
 
     def address(self, channel: Channel) -> str | None:
         """Return where a channel reaches the customer, if it does."""
@@ -44,10 +46,27 @@ class Person:
                 return self.email
             case Channel.SMS | Channel.WHATSAPP | Channel.CALL:
                 return self.phone
-            case Channel.PUSH:
-                return self.devices[0] if self.devices else None
-            case Channel.INBOX:
+            case Channel.INBOX | Channel.POPUP | Channel.BANNER:
                 return str(self.customer)
+            case Channel.PUSH | Channel.WEB_PUSH:
+                return next(iter(self.reached_at(channel)), None)
+
+    def reached_at(self, channel: Channel) -> list[str]:
+        """Return every address at which a channel reaches the customer, the one it uses first."""
+        match channel:
+            case Channel.PUSH:
+                return list(self.devices)
+            case Channel.WEB_PUSH:
+                return [endpoint for endpoint, *_ in self.browsers]
+            case _:
+                address = self.address(channel)
+                return [address] if address else []
+
+    def push_keys(self, recipient: str) -> PushKeys | None:
+        """Return what is encrypted to for a browser's endpoint; None for any other address."""
+        return next(
+            (PushKeys(p256dh=key, auth=auth) for endpoint, key, auth in self.browsers if endpoint == recipient), None
+        )
 
 
 @dataclass(frozen=True)
@@ -80,7 +99,9 @@ async def person(connection: Connection, customer: int) -> Person:
         """
         select id, email, phone, time_zone, erased_at is not null,
                array(select token from devices d where d.customer_id = c.id and d.dead_at is null
-                     order by added_at desc)
+                     and p256dh is null order by added_at desc),
+               array(select array[token, p256dh, auth] from devices d where d.customer_id = c.id and d.dead_at is null
+                     and p256dh is not null order by added_at desc)
         from customers c where id = $1
         """,
         customer,

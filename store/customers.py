@@ -143,14 +143,25 @@ async def add_device(connection: Connection, customer: int, device: Device) -> N
     """Keep a push token; a token belongs to whoever used it last, and one in use is alive."""
     await connection.execute(
         """
-        insert into devices (token, customer_id, platform) values ($1, $2, $3)
+        insert into devices (token, customer_id, platform, p256dh, auth) values ($1, $2, $3, $4, $5)
         on conflict (token) do update set customer_id = excluded.customer_id, platform = excluded.platform,
+            p256dh = excluded.p256dh, auth = excluded.auth,
             added_at = case when devices.dead_at is null then devices.added_at else now() end, dead_at = null
         """,
         device.token,
         customer,
         device.platform,
+        device.keys.p256dh if device.keys else None,
+        device.keys.auth if device.keys else None,
     )
+
+
+async def forget_device(connection: Connection, customer: int, token: str) -> bool:
+    """Push to a device of a customer's no more, because they said so; False if they have no such device."""
+    done: str = await connection.execute(
+        "update devices set dead_at = coalesce(dead_at, now()) where token = $1 and customer_id = $2", token, customer
+    )
+    return done != "UPDATE 0"
 
 
 async def merge(connection: Connection, loser: int, winner: int) -> list[int]:

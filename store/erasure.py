@@ -20,8 +20,8 @@ from store.held import Whose
 
 BY_ADDRESS = "sendgrid"
 """The provider that erases all it holds of an address."""
-BY_MESSAGE = "twilio"
-"""The provider that erases one message at a time."""
+BY_MESSAGE = ("twilio", "twilio_voice")
+"""The providers that erase one message, or call, at a time."""
 
 
 async def erase(
@@ -83,7 +83,7 @@ async def _ask_providers(connection: Connection, whose: Whose) -> None:
         with {held.WHO}
         insert into provider_erasures (customer_id, provider, kind, subject)
         select who.customer, provider, 'message', callback_id from callbacks, who
-        where provider = $4 and position(':' in callback_id) = 0 and {held.CALLBACKS}
+        where provider = any($4) and position(':' in callback_id) = 0 and {held.CALLBACKS}
         """,
         *whose.arguments,
         BY_MESSAGE,
@@ -95,7 +95,7 @@ async def _ask_providers(connection: Connection, whose: Whose) -> None:
         from messages where customer_id = $1 and provider <> all($2)
         """,
         whose.customer,
-        ["inbox", BY_ADDRESS, BY_MESSAGE],
+        ["inbox", BY_ADDRESS, *BY_MESSAGE],
     )
 
 
@@ -266,7 +266,7 @@ async def requests(connection: Connection, customer: int, limit: int) -> list[in
             """
             insert into provider_erasures (customer_id, provider, kind, message_id, subject)
             select customer_id, provider, 'message', id, provider_id from messages
-            where customer_id = $1 and provider = $2 and provider_id is not null
+            where customer_id = $1 and provider = any($2) and provider_id is not null
             on conflict (message_id) do nothing
             """,
             customer,
@@ -291,7 +291,7 @@ async def look_again(connection: Connection, customer: int) -> None:
         update erasures set completed_at = null, asked_at = null
         where completed_at is not null and customer_id = $1 and exists (
             select from messages m left join provider_erasures p on p.message_id = m.id
-            where m.customer_id = $1 and m.provider = $2 and m.provider_id is not null and p.id is null
+            where m.customer_id = $1 and m.provider = any($2) and m.provider_id is not null and p.id is null
         )
         """,
         customer,

@@ -62,8 +62,8 @@ SECTIONS: dict[str, Section] = {
     ),
     "devices": Section(
         "devices",
-        "Devices that take or took pushes.",
-        ("token", "platform", "added_at", "dead_at"),
+        "Apps and browsers that take or took pushes.",
+        ("token", "platform", "p256dh", "auth", "added_at", "dead_at"),
         held.MINE,
         "added_at, token",
     ),
@@ -169,6 +169,13 @@ SECTIONS: dict[str, Section] = {
         ),
         held.MINE,
         "created_at, id",
+    ),
+    "impressions": Section(
+        "impressions",
+        "How often pop-ups and banners were shown to them; `journey_at` is journey time.",
+        ("message_id", "number", "surface", "at", "journey_at"),
+        held.OF_MY_MESSAGES,
+        "at, message_id",
     ),
     "decisions": Section(
         "decisions",

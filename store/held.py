@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from domain.messages import Channel
+from domain.messages import OWN, Channel
 from store.customers import Identity
 from store.database import Connection
 
@@ -62,13 +62,15 @@ async def _reached(connection: Connection, customer: int) -> list[Reached]:
         select distinct channel, lower(address) as address from (
             select 'email' as channel, email as address from customers where id = $1
             union all select 'sms', phone from customers where id = $1
-            union all select 'push', token from devices where customer_id = $1
-            union all select channel, recipient from messages where customer_id = $1 and channel <> 'inbox'
+            union all select case when p256dh is null then 'push' else 'web_push' end, token
+                      from devices where customer_id = $1
+            union all select channel, recipient from messages where customer_id = $1 and channel <> all($2)
             union all select case when position('@' in address) > 0 then 'email' else 'sms' end, address
                       from consents where customer_id = $1 and address not like 'erased:%'
         ) s where address is not null
         """,
         customer,
+        list(OWN),
     )
     found = {(Channel(row["channel"]), row["address"]) for row in rows}
     numbers = {address for channel, address in found if channel in PHONE}

@@ -131,11 +131,11 @@ async def bury_device(connection: Connection, token: str) -> None:
 
 
 async def devices_left(connection: Connection, message: UUID) -> int:
-    """Return how many live devices a message's customer has."""
+    """Return how many live devices that the message's channel reaches its customer has."""
     count: int = await connection.fetchval(
         """
         select count(*) from devices d join messages m on m.customer_id = d.customer_id
-        where m.id = $1 and d.dead_at is null
+        where m.id = $1 and d.dead_at is null and (d.p256dh is not null) = (m.channel = 'web_push')
         """,
         message,
     )

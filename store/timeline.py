@@ -171,7 +171,8 @@ async def decisions(connection: Connection, messages: Sequence[UUID]) -> dict[UU
         join messages m on m.id = d.message_id
         join customers k on k.id = m.customer_id
         cross join lateral (
-            select case when m.channel = 'email' then lower(k.email) when m.channel <> 'push' then k.phone end as plain
+            select case when m.channel = 'email' then lower(k.email)
+                        when m.channel in ('sms', 'whatsapp', 'call') then k.phone end as plain
         ) reached
         left join lateral (
             (select c.at, c.source, null::timestamptz as until from consents c

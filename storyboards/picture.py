@@ -21,8 +21,11 @@ LABELS = {
     Channel.SMS: "SMS",
     Channel.WHATSAPP: "WhatsApp",
     Channel.PUSH: "Push",
+    Channel.WEB_PUSH: "Web push",
     Channel.CALL: "Call",
     Channel.INBOX: "Inbox",
+    Channel.POPUP: "Pop-up",
+    Channel.BANNER: "Banner",
 }
 
 # Drawn on 16 by 16.
@@ -31,8 +34,11 @@ ICONS = {
     Channel.SMS: "M2.5 3h11v8H7l-3 2.6V11H2.5z",
     Channel.WHATSAPP: "M8 2.2a5.8 5.8 0 1 1-3 10.8L2.4 13.7l.8-2.5A5.8 5.8 0 0 1 8 2.2zM5.6 8l1.7 1.7 3.2-3.4",
     Channel.PUSH: "M4 11.2V7.4a4 4 0 0 1 8 0v3.8l1.2 1.2H2.8zM6.6 14h2.8",
+    Channel.WEB_PUSH: "M2 3h12v10H2zM2 5.5h12M10.5 8v2.5M9.2 10.5h2.6",
     Channel.CALL: "M4.2 2.4l2 3-1.2 1.5a8 8 0 0 0 4.1 4.1l1.5-1.2 3 2-.8 2.2C7.6 14.4 1.6 8.4 2 3.2z",
     Channel.INBOX: "M2 9.5 4 3h8l2 6.5V13H2zM2 9.5h3.5l1 1.7h3l1-1.7H14",
+    Channel.POPUP: "M2 3h12v10H2zM5 6h6v4H5z",
+    Channel.BANNER: "M2 3h12v10H2zM4 5h8v2.5H4z",
 }
 CLOCK = "M8 2.2a5.8 5.8 0 1 1 0 11.6A5.8 5.8 0 0 1 8 2.2zM8 5v3.2l2.2 1.4"
 QUIET = "M12.9 9.6A5.5 5.5 0 0 1 6.4 3a5.5 5.5 0 1 0 6.5 6.6zM10 3h3L10 6.4h3"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from liquid import BoundTemplate
 
-from domain.messages import Channel
+from domain.messages import Channel, Surface
 from templates.language import Broken, parse
 
 FENCE = "---"
@@ -13,14 +13,21 @@ FENCE = "---"
 REQUIRED: Mapping[Channel, frozenset[str]] = {
     Channel.EMAIL: frozenset({"subject"}),
     Channel.PUSH: frozenset({"title"}),
+    Channel.WEB_PUSH: frozenset({"title"}),
     Channel.INBOX: frozenset({"title"}),
+    Channel.POPUP: frozenset({"title"}),
+    Channel.BANNER: frozenset({"title"}),
     Channel.CALL: frozenset({"topic"}),
     Channel.WHATSAPP: frozenset(),
     Channel.SMS: frozenset(),
 }
 OPTIONAL: Mapping[Channel, frozenset[str]] = {
     Channel.PUSH: frozenset({"link"}),
+    Channel.WEB_PUSH: frozenset({"link"}),
+    Channel.CALL: frozenset({"spoken"}),
     Channel.INBOX: frozenset({"link"}),
+    Channel.POPUP: frozenset({"link", "button", "surface"}),
+    Channel.BANNER: frozenset({"link", "button", "surface"}),
     Channel.WHATSAPP: frozenset({"button", "category"}),
 }
 CATEGORIES = ("marketing", "utility", "authentication")
@@ -35,12 +42,14 @@ class TextFile:
         header: Fields by name.
         buttons: Ids and titles, in order.
         category: WhatsApp's, if it is told.
+        surface: Where alone a pop-up or banner is shown, if that is told.
     """
 
     header: Mapping[str, BoundTemplate]
     buttons: tuple[tuple[str, BoundTemplate], ...]
     body: BoundTemplate
     category: str | None = None
+    surface: Surface | None = None
 
     @property
     def templates(self) -> list[BoundTemplate]:
@@ -69,17 +78,14 @@ def parse_file(source: str, channel: Channel) -> TextFile:
     body = "\n".join(lines[begin:])
     if not body.strip():
         raise Broken(max(len(lines), 1), "there is no body")
-    header, buttons, category = _parse_header(head, channel)
-    return TextFile(header, buttons, parse(body, line=begin + 1), category)
+    return _parse_header(head, channel, parse(body, line=begin + 1))
 
 
-def _parse_header(
-    lines: list[str], channel: Channel
-) -> tuple[dict[str, BoundTemplate], tuple[tuple[str, BoundTemplate], ...], str | None]:
+def _parse_header(lines: list[str], channel: Channel, body: BoundTemplate) -> TextFile:
     allowed = REQUIRED[channel] | OPTIONAL.get(channel, frozenset())
     header: dict[str, BoundTemplate] = {}
     buttons: dict[str, BoundTemplate] = {}
-    category = None
+    category, surface = None, None
     for number, line in enumerate(lines, 2):
         name, colon, value = (part.strip() for part in line.partition(":"))
         if not colon or not value:
@@ -89,7 +95,7 @@ def _parse_header(
             raise Broken(number, f"unknown header field {name!r}, {channel} has: {known}")
         if name in header:
             raise Broken(number, f"header field {name!r} is there twice")
-        if name == "button":
+        if name == "button" and channel is Channel.WHATSAPP:
             button, bar, title = (part.strip() for part in value.partition("|"))
             if not button or not bar or not title or button in buttons:
                 raise Broken(number, "a button is written as its own id | title")
@@ -98,8 +104,14 @@ def _parse_header(
             if value not in CATEGORIES or category is not None:
                 raise Broken(number, f"a category is one of {', '.join(CATEGORIES)}, once")
             category = value
+        elif name == "surface":
+            if value not in [*Surface] or surface is not None:
+                raise Broken(number, f"a surface is one of {', '.join(Surface)}, once")
+            surface = Surface(value)
         else:
             header[name] = parse(value, line=number)
     if absent := REQUIRED[channel] - set(header):
         raise Broken(1, f"header field {min(absent)!r} is missing")
-    return header, tuple(buttons.items()), category
+    if "button" in header and "link" not in header:
+        raise Broken(1, "header field 'button' names what 'link' leads to, which is missing")
+    return TextFile(header, tuple(buttons.items()), body, category, surface)

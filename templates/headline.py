@@ -2,7 +2,16 @@
 
 from contextlib import suppress
 
-from domain.messages import CallContent, Content, EmailContent, InboxContent, PushContent
+from domain.messages import (
+    BannerContent,
+    CallContent,
+    Content,
+    EmailContent,
+    InboxContent,
+    PopupContent,
+    PushContent,
+    WebPushContent,
+)
 from templates.renderer import RenderError, Text
 
 
@@ -31,7 +40,7 @@ def _first(content: Content) -> str:
     match content:
         case EmailContent():
             return content.subject
-        case PushContent() | InboxContent():
+        case PushContent() | WebPushContent() | InboxContent() | PopupContent() | BannerContent():
             return content.title
         case CallContent():
             return content.topic

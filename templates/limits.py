@@ -3,12 +3,15 @@
 from collections.abc import Iterator
 
 from domain.messages import (
+    BannerContent,
     CallContent,
     Content,
     EmailContent,
     InboxContent,
+    PopupContent,
     PushContent,
     SmsContent,
+    WebPushContent,
     WhatsAppContent,
 )
 from domain.sms import encoding, segments
@@ -22,6 +25,11 @@ WHATSAPP_BODY = 1000
 WHATSAPP_BUTTONS, WHATSAPP_BUTTON_TITLE = 3, 20
 """Quick replies (twilio.com/docs/content/twilio-quick-reply)."""
 CALL_TOPIC, CALL_SCRIPT = 120, 4000
+CALL_SPOKEN = 600
+"""Most people have hung up after that: it is some forty seconds."""
+POPUP_TITLE, POPUP_BODY = 80, 600
+BANNER_TITLE, BANNER_BODY = 80, 200
+BUTTON = 30
 
 
 def too_long(content: Content) -> list[str]:
@@ -41,7 +49,7 @@ def _excesses(content: Content) -> Iterator[str]:
             yield from _over("button", len(content.buttons), WHATSAPP_BUTTONS, "of them")
             for button in content.buttons:
                 yield from _over(f"button {button.id}", len(button.title), WHATSAPP_BUTTON_TITLE)
-        case PushContent():
+        case PushContent() | WebPushContent():
             yield from _over("title", len(content.title), PUSH_TITLE)
             yield from _over("body", len(content.body), PUSH_BODY)
         case InboxContent():
@@ -50,6 +58,15 @@ def _excesses(content: Content) -> Iterator[str]:
         case CallContent():
             yield from _over("topic", len(content.topic), CALL_TOPIC)
             yield from _over("body", len(content.script), CALL_SCRIPT)
+            yield from _over("spoken", len(content.spoken or ""), CALL_SPOKEN)
+        case PopupContent():
+            yield from _over("title", len(content.title), POPUP_TITLE)
+            yield from _over("body", len(content.body), POPUP_BODY)
+            yield from _over("button", len(content.button or ""), BUTTON)
+        case BannerContent():
+            yield from _over("title", len(content.title), BANNER_TITLE)
+            yield from _over("body", len(content.body), BANNER_BODY)
+            yield from _over("button", len(content.button or ""), BUTTON)
 
 
 def _over(part: str, size: int, most: int, unit: str = "characters") -> Iterator[str]:

@@ -10,13 +10,16 @@ from typing import assert_never
 from liquid.exceptions import LiquidError
 
 from domain.messages import (
+    BannerContent,
     Button,
     CallContent,
     Channel,
     Content,
     InboxContent,
+    PopupContent,
     PushContent,
     SmsContent,
+    WebPushContent,
     WhatsAppContent,
 )
 from templates.files import TextFile, extension, parse_file
@@ -112,6 +115,11 @@ class Text:
     def category(self) -> str | None:
         """What WhatsApp is told it is, see `templates.files.CATEGORIES`."""
         return self.file.category
+
+    @property
+    def is_spoken(self) -> bool:
+        """Whether it says what a machine speaks in a call."""
+        return "spoken" in self.file.header
 
     @property
     def variables(self) -> set[str]:
@@ -251,20 +259,41 @@ class _Rendering:
                     body=self._with_links(body),
                     link=self._header_link(),
                 )
+            case Channel.WEB_PUSH:
+                return WebPushContent(
+                    title=one_line(self._header("title")),
+                    body=self._with_links(body),
+                    link=self._header_link(),
+                )
             case Channel.INBOX:
                 return InboxContent(
                     title=one_line(self._header("title")),
                     body=self._with_links(body),
                     link=self._header_link(),
                 )
+            case Channel.POPUP | Channel.BANNER:
+                placed = PopupContent if channel is Channel.POPUP else BannerContent
+                return placed(
+                    title=one_line(self._header("title")),
+                    body=self._with_links(body),
+                    link=self._header_link(),
+                    button=self._header_words("button"),
+                    surface=self._text.file.surface,
+                )
             case Channel.CALL:
                 return CallContent(
-                    topic=one_line(self._header("topic")), script=as_words(body), name=self._customer_name()
+                    topic=one_line(self._header("topic")),
+                    script=as_words(body),
+                    name=self._customer_name(),
+                    spoken=self._header_words("spoken"),
                 )
         assert_never(channel)
 
     def _header(self, name: str) -> str:
         return write(self._text.file.header[name], self._values)
+
+    def _header_words(self, name: str) -> str | None:
+        return one_line(self._header(name)) if name in self._text.file.header else None
 
     def _header_link(self) -> str | None:
         return self._link(self._header("link")) if "link" in self._text.file.header else None

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from cli.replay.log import Log
 from cli.replay.play import Sent
+from domain.messages import OWN
 
 
 class Counts(BaseModel, frozen=True):
@@ -103,7 +104,7 @@ class Reconciliation:
             f"message {message} took effect {times} times" for message, times in self.effects.repeated.items()
         ]
         for channel, by_status in self.counts.messages.items():
-            if channel == "inbox":
+            if channel in OWN:
                 continue
             # What a provider refused has no effect; what failed later had one.
             left = sum(by_status.values()) - by_status.get("skipped", 0) - by_status.get("waiting", 0)

@@ -31,6 +31,12 @@ class Secrets(BaseModel, frozen=True):
     sandbox_url: str
     providers: dict[str, str]
 
+    def completed(self) -> "Secrets":
+        """Return the same secrets with those that were not needed when they were written."""
+        if "SANDBOX_SITE_KEY" in self.providers:
+            return self
+        return self.model_copy(update={"providers": {**self.providers, **credentials.of_site(self.sandbox_url)}})
+
     def at(self, sandbox_url: str) -> "Secrets":
         """Return the same secrets for a sandbox that has moved to another address."""
         moved = {name: value.replace(self.sandbox_url, sandbox_url) for name, value in self.providers.items()}
@@ -49,7 +55,7 @@ def keep(path: Path, sandbox_url: str, *, durable: bool) -> Secrets:
         StackError: The file is there and cannot be understood.
     """
     known = load(path)
-    kept = known.at(sandbox_url) if known else _generate(sandbox_url, durable)
+    kept = known.completed().at(sandbox_url) if known else _generate(sandbox_url, durable)
     if kept != known:
         _write(path, kept.model_dump_json(indent=2))
     return kept

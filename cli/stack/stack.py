@@ -218,6 +218,7 @@ class EmbeddedStack:
                     "token": self.operator_key,
                     **at_will,
                 },
+                {"name": "site", "scopes": ["inbox"], "token": self._site_key, **at_will},
             ]
         )
 
@@ -264,6 +265,7 @@ class EmbeddedStack:
         known = secrets.keep(self._secrets_file, self.sandbox_url, durable=self._durable)
         self.write_key = known.write_key
         self.operator_key = known.operator_key
+        self._site_key = known.providers["SANDBOX_SITE_KEY"]
 
         database = Postgres(
             self.data,

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from cli.torture.evidence import Effect, Evidence, Message, Stay
+from domain.messages import OWN
 from policy.configuration import Cap, Policy
 from policy.contact import is_held_out
 
@@ -148,7 +149,7 @@ def _sent_again(message: Message) -> bool:
 def _books_tell_the_truth(books: Books) -> Iterator[Violation]:
     """Whatever our books say a provider took, it took. (Whose answer a text is, nobody says: "replied" is a guess.)"""
     for message in books.evidence.messages:
-        if message.channel != "inbox" and message.status in GONE - {"replied"} and message.id not in books.effects:
+        if message.channel not in OWN and message.status in GONE - {"replied"} and message.id not in books.effects:
             yield Violation("lost", _named(message), f"is {message.status}, but no provider was ever called for it")
 
 

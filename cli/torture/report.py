@@ -14,6 +14,7 @@ from cli.torture.faults import NEEDS
 from cli.torture.judgement import GONE, Violation, begun_after_the_goal
 from cli.torture.stage import SPEED, WORKERS, Stage
 from cli.torture.storm import Storm
+from domain.messages import OWN
 
 PROMISES = ("lost", "doubled", "after the goal", "unresolved", "stuck", "policy", "refused", "undocumented answer")
 
@@ -68,7 +69,7 @@ def figures(
         "messages": dict(Counter(message.status for message in evidence.messages).most_common()),
         "provider_calls_that_took_effect": dict(Counter(effect.channel for effect in evidence.effects).most_common()),
         "left_by_our_books": sum(
-            message.status in GONE and message.channel != "inbox" for message in evidence.messages
+            message.status in GONE and message.channel not in OWN for message in evidence.messages
         ),
         "uncertain_settled": dict(
             Counter(message.resolution for message in evidence.messages if message.resolution).most_common()

@@ -102,5 +102,71 @@ document.addEventListener("submit", async (event) => {
   await post(form.dataset.post, fields);
 });
 
+// The client's site: what the product tells this person's page, live.
+function visit(site) {
+  const at = site.dataset.site;
+  const shown = new Set();
+  const tell_deed = (placed, deed, more) => fetch(`${at}/site/${placed.id}`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ deed, ...more }),
+  });
+  const impress = async (placed) => {
+    if (shown.has(placed.impression)) return;
+    shown.add(placed.impression);
+    await tell_deed(placed, "impressions", { impression: placed.impression });
+  };
+  const fill = (box, placed) => {
+    const title = document.createElement("strong");
+    title.textContent = placed.title;
+    const body = document.createElement("p");
+    body.textContent = placed.body;
+    const actions = document.createElement("div");
+    actions.className = "actions";
+    const add = (name, plain, deed, more) => {
+      const button = document.createElement("button");
+      button.textContent = name;
+      if (plain) button.className = "plain";
+      button.addEventListener("click", async () => {
+        const answer = await tell_deed(placed, deed, more);
+        const said = await answer.json().catch(() => null);
+        if (!answer.ok) tell(said?.detail ?? "That was refused.", true);
+        else if (said?.link) tell(`Answered ${said.status}${said.location ? " → " + said.location : ""}`);
+        box.close?.();
+      });
+      actions.append(button);
+    };
+    if (placed.link) add(placed.button ?? "Open", false, "clicked", { link: placed.link });
+    add("Dismiss", true, "dismissed");
+    box.replaceChildren(title, body, actions);
+    box.dataset.message = placed.id;
+  };
+  const show = ({ popup, may_stay, banners }) => {
+    const box = site.querySelector("[data-popup]");
+    if (box.open && !may_stay.includes(box.dataset.message)) box.close();
+    if (popup && !box.open) { fill(box, popup); box.show(); impress(popup); }
+    site.querySelector("[data-banners]").replaceChildren(...banners.map((placed) => {
+      const banner = document.createElement("article");
+      banner.className = "banner";
+      fill(banner, placed);
+      return banner;
+    }));
+    for (const banner of banners) if (!shown.has(banner.id)) { shown.add(banner.id); impress(banner); }
+    site.querySelector("[data-nothing]").hidden = box.open || banners.length > 0;
+  };
+  const open = () => {
+    const stream = new EventSource(`${at}/live`);
+    stream.addEventListener("placements", (event) => show(JSON.parse(event.data)));
+    stream.addEventListener("message", (event) => {
+      if (event.data) tell(`New in the inbox: ${JSON.parse(event.data).title}`);
+    });
+    const again = () => { stream.close(); setTimeout(open, REFRESH_MS); };
+    stream.addEventListener("over", again);
+    stream.addEventListener("error", () => { if (stream.readyState === EventSource.CLOSED) again(); });
+  };
+  open();
+}
+
+for (const site of document.querySelectorAll("[data-site]")) visit(site);
 for (const box of scrollers(document.body)) box.scrollTop = endOf(box);
 setInterval(() => { if (!document.hidden) refresh(); }, REFRESH_MS);

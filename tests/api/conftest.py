@@ -55,6 +55,7 @@ async def application(stack: EmbeddedStack, providers: Providers, database: str)
             "SENDGRID_WEBHOOK_PUBLIC_KEY": base64.b64encode(public_key).decode(),
             "CALL_CENTRE_SECRET": providers.call_centre_secret,
             "APP_WEBHOOK_SECRET": providers.app_secret,
+            "WEB_PUSH_SERVICES": "fcm.googleapis.com",
             "JOURNEYS_PAYLOAD_KEYS": f"a:{base64.b64encode(secrets.token_bytes(32)).decode()}",
         }.items():
             patch.setenv(name, value)

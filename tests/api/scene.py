@@ -18,7 +18,7 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 
 from api.context import Context
 from dispatch.plan import Signal, StartRun, plan
-from domain.messages import Channel, DeliverRequest, Draft, Status
+from domain.messages import OWN, Channel, DeliverRequest, Draft, Status
 from store import events, messages
 from store.messages import Proposal
 
@@ -38,6 +38,9 @@ CONTENTS: dict[Channel, dict[str, Any]] = {
         "buttons": [{"id": "now", "title": "Right now"}, {"id": "never", "title": "Не звонить"}],
     },
     Channel.PUSH: {"channel": "push", "title": "Finish", "body": "It takes a minute", "link": None},
+    Channel.WEB_PUSH: {"channel": "web_push", "title": "Finish", "body": "It takes a minute", "link": None},
+    Channel.POPUP: {"channel": "popup", "title": "Spend it", "body": "Until Friday", "link": f"{PUBLIC}/r/x"},
+    Channel.BANNER: {"channel": "banner", "title": "Spend it", "body": "Until Friday", "link": f"{PUBLIC}/r/x"},
     Channel.CALL: {"channel": "call", "topic": "Form", "script": "Ask", "name": None},
     Channel.INBOX: {"channel": "inbox", "title": "Finish", "body": "It takes a minute", "link": f"{PUBLIC}/r/x"},
 }
@@ -139,19 +142,21 @@ class Scene:
         provider: str = "test",
         provider_id: str | None = None,
         content: Mapping[str, Any] | None = None,
+        priority: int = 3,
+        expires_at: datetime | None = None,
     ) -> UUID:
         """A message has left for somebody, or is on its way."""
         recipient = {
             Channel.EMAIL: person.email,
             Channel.PUSH: person.token,
-            Channel.INBOX: str(person.customer),
+            **{each: str(person.customer) for each in OWN},
         }.get(channel, person.phone)
-        request = self._request(person, channel, awaits)
+        request = self._request(person, channel, awaits, expires_at)
         proposal = Proposal(
             message=uuid4(),
             customer=person.customer,
             journey="AbandonedApplication",
-            priority=3,
+            priority=priority,
             request=request,
             policy_version=self.context.policy.version,
             now=datetime.now(UTC),
@@ -160,7 +165,7 @@ class Scene:
             attempt = await messages.claim(
                 connection,
                 proposal,
-                status=Status.DELIVERED if channel is Channel.INBOX else Status.SENDING,
+                status=Status.DELIVERED if channel in OWN else Status.SENDING,
                 recipient=recipient,
                 locale=locale,
                 version="1",
@@ -168,13 +173,17 @@ class Scene:
                 links=links,
                 provider=provider,
             )
-            if channel is not Channel.INBOX:
+            if channel not in OWN:
                 await messages.settle(connection, proposal.message, attempt, status, provider_id=provider_id)
         return proposal.message
 
-    def _request(self, person: Person, channel: Channel, awaits: Sequence[Status]) -> DeliverRequest:
+    def _request(
+        self, person: Person, channel: Channel, awaits: Sequence[Status], expires_at: datetime | None
+    ) -> DeliverRequest:
         draft = Draft(channel=channel, template="abandoned_application/almost_empty")
-        return DeliverRequest(enrolment=person.enrolment, draft=draft, decided_after=0, awaits=tuple(awaits))
+        return DeliverRequest(
+            enrolment=person.enrolment, draft=draft, decided_after=0, awaits=tuple(awaits), expires_at=expires_at
+        )
 
     async def row(self, message: UUID) -> asyncpg.Record:
         row = await self.context.pool.fetchrow("select * from messages where id = $1", message)

@@ -35,12 +35,14 @@ from api.context import Context
 from cli.stack import EmbeddedStack
 from dispatch.plan import plan, summarise
 from domain.messages import Channel, Status
+from policy.showing import impression
 from segments import form as forms
 from store import events, segments
 from store.segments import NewVersion
 from tests.api.conftest import application, client_of
 from tests.api.fuzz import Credentials, FromEverywhere, Known
 from tests.api.scene import Providers, Scene
+from tests.channels.browser import Browser
 
 EXAMPLES = int(os.environ.get("JOURNEYS_FUZZ", "10"))
 
@@ -58,6 +60,7 @@ ABOUT_A_SEGMENT = (
 )
 FORM = {"has": "email"}
 FORMED = (("POST", "/preview"), ("PUT", "/{name}"))
+BROWSER = Browser("https://fcm.googleapis.com/fcm/send/anna")
 
 SUCCESS = range(200, 300)
 
@@ -82,6 +85,7 @@ async def seeded(scene: Scene) -> Known:
         for person in people
         for channel in Channel
     ]
+    popup = await scene.sent(people[0], Channel.POPUP)
     await scene.batch({"type": "track", "messageId": uuid4().hex, "userId": bystander})
     users, numbers, messages = (
         [person.user_id for person in people],
@@ -125,6 +129,19 @@ async def seeded(scene: Scene) -> Known:
             f"POST {TEXT}/versions": {"source": ["{{ company }}: {{ site }}"]},
             f"POST {TEXT}/versions/{{number}}/preview": {"user_id": users, "event": [BEGUN]},
             "POST /v1/journeys/{name}/enrolments": {"name": ["AbandonedApplication"], "properties": [BEGUN]},
+            "GET /v1/customers/{user_id}/placements": {"surface": ["web"]},
+            "GET /v1/customers/{user_id}/inbox/live": {"surface": ["web"]},
+            "POST /v1/inbox/{message_id}/impressions": {
+                "message_id": [str(popup)],
+                "user_id": users[:1],
+                "surface": ["web"],
+                "impression": [str(impression(popup, 1))],
+            },
+            "POST /v1/customers/{user_id}/web-push/subscribe": {
+                "endpoint": [BROWSER.endpoint],
+                "p256dh": [BROWSER.keys.p256dh],
+                "auth": [BROWSER.keys.auth],
+            },
             "GET /r/{token}": {"token": tracked},
             "GET /u/{token}": {"token": leaving},
             "POST /u/{token}": {"token": leaving},
@@ -211,6 +228,8 @@ def dispatching(app: FastAPI) -> FastAPI:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with serving(app):
             dispatched = asyncio.create_task(dispatch(app.state.context))
+            # A stream then says what there is, and ends.
+            app.state.context.live.close()
             yield
             dispatched.cancel()
 

@@ -34,6 +34,11 @@ async def test_every_column_is_exported_or_withheld_for_a_reason(scene: Scene) -
 
 async def test_an_export_holds_every_word_that_is_held(scene: Scene) -> None:
     known = await well_known(scene)
+    await scene.context.pool.execute(
+        "insert into impressions (message_id, number, surface, journey_at) "
+        "select id, 1, 'web', now() from messages where customer_id = $1 limit 1",
+        known.person.customer,
+    )
     tables = {section.table: name for name, section in SECTIONS.items()}
     found = await exported(scene, known.person.user_id)
     planted = await rows_with(scene, *known.markers)

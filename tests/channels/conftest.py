@@ -15,11 +15,14 @@ from channels.fcm import Fcm, FcmSettings
 from channels.http import open_client
 from channels.sendgrid import SendGrid, SendGridSettings
 from channels.twilio import Twilio, TwilioSettings, TwilioSms, TwilioWhatsApp
+from channels.web_push import WebPush, WebPushSettings, new_private_key
+from tests.channels.browser import Browser
 from tests.channels.provider import Answer, Asked, Provider, a_provider, answer_json
 
 ACCOUNT_SID = "AC" + "0" * 31 + "1"
 ACCESS_TOKEN = "ya29.access-token"
 PUBLIC_URL = "https://j.example"
+VAPID_KEY = new_private_key()
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +80,9 @@ def environment(
         "TWILIO_BASE_URL": provider.url,
         "FCM_SERVICE_ACCOUNT": json.dumps(account),
         "FCM_BASE_URL": provider.url,
+        "WEB_PUSH_PRIVATE_KEY": VAPID_KEY,
+        "WEB_PUSH_CONTACT": "mailto:push@cars.example",
+        "WEB_PUSH_SERVICES": provider.url,
         "CALL_CENTRE_URL": f"{provider.url}/calls",
         "CALL_CENTRE_SECRET": "whsec_dGhlIHNlY3JldCB0aGF0IG11c3Qgbm90IHNob3c=",
     }
@@ -108,6 +114,17 @@ def whatsapp_channel(twilio: Twilio) -> TwilioWhatsApp:
 @pytest.fixture
 def fcm(environment: dict[str, str], client: httpx.AsyncClient) -> Fcm:
     return Fcm(FcmSettings(), client)
+
+
+@pytest.fixture
+def web_push(environment: dict[str, str], client: httpx.AsyncClient) -> WebPush:
+    return WebPush(WebPushSettings(), client)
+
+
+@pytest.fixture
+def browser(provider: Provider) -> Browser:
+    """A browser whose push service is the provider."""
+    return Browser(f"{provider.url}/send/anna")
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ from domain.messages import (
     Letter,
     MessageClass,
     PushContent,
+    PushKeys,
     SmsContent,
+    WebPushContent,
     WhatsAppContent,
 )
 
@@ -29,6 +31,7 @@ def letter(
     *,
     unsubscribe_url: str | None = None,
     valid_for: timedelta | None = None,
+    push_keys: PushKeys | None = None,
 ) -> Letter:
     return Letter(
         message_id=MESSAGE_ID,
@@ -38,6 +41,7 @@ def letter(
         message_class=MessageClass.MARKETING,
         unsubscribe_url=unsubscribe_url,
         valid_for=valid_for,
+        push_keys=push_keys,
     )
 
 
@@ -56,6 +60,13 @@ def whatsapp(*buttons: Button) -> Letter:
 
 def push(link: str | None = "https://j.example/r/abc", valid_for: timedelta | None = None) -> Letter:
     return letter(PushContent(title="Title", body=TEXT, link=link), DEVICE, valid_for=valid_for)
+
+
+def web_push(
+    endpoint: str, keys: PushKeys, *, body: str = TEXT, link: str | None = None, valid_for: timedelta | None = None
+) -> Letter:
+    content = WebPushContent(title="Title", body=body, link=link)
+    return letter(content, endpoint, valid_for=valid_for, push_keys=keys)
 
 
 def call() -> Letter:

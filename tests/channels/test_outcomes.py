@@ -16,12 +16,14 @@ from channels.http import TALKATIVE_LOGGERS, open_client, retry_after
 from channels.protocol import ChannelPort, NotProcessed, Refused, TooLate, Uncertain, leaving_by
 from channels.sendgrid import SendGrid, SendGridSettings
 from channels.twilio import Twilio, TwilioSettings, TwilioSms, TwilioWhatsApp
+from channels.web_push import WebPush, WebPushSettings
 from domain.messages import Letter
 from tests.channels import letters
+from tests.channels.browser import Browser
 from tests.channels.conftest import PUBLIC_URL, taken_by_twilio
 from tests.channels.provider import Answer, Drip, Provider, Reset, Silence, answer_json, closed_port
 
-KINDS = ("email", "sms", "whatsapp", "push", "call")
+KINDS = ("email", "sms", "whatsapp", "push", "web_push", "call")
 LETTERS: dict[str, Letter] = {
     "email": letters.email(),
     "sms": letters.sms(),
@@ -33,9 +35,13 @@ LETTERS: dict[str, Letter] = {
 
 @pytest.fixture(params=KINDS)
 def channel_and_letter(
-    request: pytest.FixtureRequest, environment: dict[str, str], client: httpx.AsyncClient
+    request: pytest.FixtureRequest, environment: dict[str, str], client: httpx.AsyncClient, provider: Provider
 ) -> tuple[ChannelPort, Letter]:
-    return _open(request.param, client), LETTERS[request.param]
+    return _open(request.param, client), _letter(request.param, provider.url)
+
+
+def _letter(kind: str, url: str) -> Letter:
+    return letters.web_push(f"{url}/send/anna", Browser("").keys) if kind == "web_push" else LETTERS[kind]
 
 
 def _open(kind: str, client: httpx.AsyncClient) -> ChannelPort:
@@ -44,6 +50,7 @@ def _open(kind: str, client: httpx.AsyncClient) -> ChannelPort:
         "sms": TwilioSms(Twilio(TwilioSettings(), client, PUBLIC_URL)),
         "whatsapp": TwilioWhatsApp(Twilio(TwilioSettings(), client, PUBLIC_URL)),
         "push": Fcm(FcmSettings(), client),
+        "web_push": WebPush(WebPushSettings(), client),
         "call": CallCentre(CallCentreSettings(), client),
     }
     return channels[kind]
@@ -57,10 +64,10 @@ async def test_nobody_listens(
     kind: str, environment: dict[str, str], client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = closed_port()
-    for name in ("SENDGRID_BASE_URL", "TWILIO_BASE_URL", "FCM_BASE_URL", "CALL_CENTRE_URL"):
+    for name in ("SENDGRID_BASE_URL", "TWILIO_BASE_URL", "FCM_BASE_URL", "WEB_PUSH_SERVICES", "CALL_CENTRE_URL"):
         monkeypatch.setenv(name, nobody)
     with pytest.raises(NotProcessed, match="ConnectError") as caught:
-        await _open(kind, client).send(LETTERS[kind])
+        await _open(kind, client).send(_letter(kind, nobody))
     assert caught.value.retry_after is None
 
 

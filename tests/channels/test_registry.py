@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from channels.registry import ChannelsNotConfigured, open_channels
-from domain.messages import Channel
+from domain.messages import OWN, Channel
 from tests.channels import letters
 from tests.channels.conftest import PUBLIC_URL, taken_by_twilio
 from tests.channels.provider import Provider
@@ -20,15 +20,17 @@ REQUIRED = (
     "TWILIO_SMS_FROM",
     "TWILIO_WHATSAPP_FROM",
     "FCM_SERVICE_ACCOUNT",
+    "WEB_PUSH_PRIVATE_KEY",
+    "WEB_PUSH_CONTACT",
     "CALL_CENTRE_URL",
     "CALL_CENTRE_SECRET",
 )
 
 
-async def test_every_channel_but_the_inbox_is_opened(environment: dict[str, str], provider: Provider) -> None:
+async def test_every_channel_but_our_own_is_opened(environment: dict[str, str], provider: Provider) -> None:
     provider.respond = taken_by_twilio
     async with open_channels(PUBLIC_URL + "/") as channels:
-        assert set(channels) == set(Channel) - {Channel.INBOX}
+        assert set(channels) == set(Channel) - OWN
         await channels[Channel.SMS].send(letters.sms())
     assert provider.asked[0].form["StatusCallback"].startswith(f"{PUBLIC_URL}/webhooks/")
 
@@ -50,6 +52,11 @@ async def test_one_error_names_everything_that_is_missing(monkeypatch: pytest.Mo
         ("TWILIO_BASE_URL", "https://user:that-must-not-show@api.example"),
         ("CALL_CENTRE_SECRET", "whsec_that-must-not-show"),
         ("CALL_CENTRE_SECRET", "whsec_"),
+        ("WEB_PUSH_PRIVATE_KEY", "that-must-not-show"),
+        ("WEB_PUSH_PRIVATE_KEY", "A" * 43),
+        ("WEB_PUSH_CONTACT", "that-must-not-show"),
+        ("WEB_PUSH_SERVICES", "http://that-must-not-show.example"),
+        ("WEB_PUSH_SERVICES", "*"),
         ("FCM_SERVICE_ACCOUNT", "that-must-not-show.json"),
         ("FCM_SERVICE_ACCOUNT", '{"private_key": "that-must-not-show"}'),
     ],

@@ -15,8 +15,10 @@ from channels.fcm import Fcm
 from channels.protocol import Search
 from channels.sendgrid import SendGrid
 from channels.twilio import TwilioSms, TwilioWhatsApp
+from channels.web_push import WebPush
 from domain.messages import Button, Letter
 from tests.channels import letters
+from tests.channels.browser import Browser
 from tests.channels.conftest import taken_by_twilio
 from tests.channels.provider import Answer, Asked, Provider, answer_json
 from tests.channels.vendors import (
@@ -29,6 +31,7 @@ from tests.channels.vendors import (
     OPERATIONS,
     PUSH,
     TEXT_MESSAGE,
+    WEB_PUSH,
     Operation,
     judge,
     judge_by_vendor,
@@ -49,13 +52,21 @@ class Channels:
     whatsapp: TwilioWhatsApp
     fcm: Fcm
     call_centre: CallCentre
+    web_push: WebPush
+    browser: Browser
 
 
 @pytest.fixture
 def channels(
-    sendgrid: SendGrid, sms_channel: TwilioSms, whatsapp_channel: TwilioWhatsApp, fcm: Fcm, call_centre: CallCentre
+    sendgrid: SendGrid,
+    sms_channel: TwilioSms,
+    whatsapp_channel: TwilioWhatsApp,
+    fcm: Fcm,
+    call_centre: CallCentre,
+    web_push: WebPush,
+    browser: Browser,
 ) -> Channels:
-    return Channels(sendgrid, sms_channel, whatsapp_channel, fcm, call_centre)
+    return Channels(sendgrid, sms_channel, whatsapp_channel, fcm, call_centre, web_push, browser)
 
 
 def since_now(letter: Letter) -> Search:
@@ -74,6 +85,10 @@ MADE: dict[str, tuple[Operation, Callable[[Channels], Awaitable[object]]]] = {
     "the deletion of a text": (DELETE_TEXT, lambda by: by.sms.erase(SID)),
     "a push": (PUSH, lambda by: by.fcm.send(letters.push())),
     "a push with a link that is worth nothing later": (PUSH, lambda by: by.fcm.send(letters.push(valid_for=HOUR))),
+    "a web push": (
+        WEB_PUSH,
+        lambda by: by.web_push.send(letters.web_push(by.browser.endpoint, by.browser.keys, valid_for=HOUR)),
+    ),
     "a call": (CALL, lambda by: by.call_centre.send(letters.call())),
     "a question about a call": (ASK_FOR_CALL, lambda by: by.call_centre.find(since_now(letters.call()))),
 }

@@ -44,6 +44,8 @@ A_NUMBER = a_text(r"^(whatsapp:)?\+[1-9]\d{6,14}$")
 URL = a_text(r"^https?://\S+$", 2048)
 TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
 
+USUAL = ("host", "accept", "accept-encoding", "connection", "user-agent", "content-length")
+
 ACCOUNT = r"/2010-04-01/Accounts/AC[0-9a-f]{32}"
 
 
@@ -55,6 +57,8 @@ class Operation:
         path: Pattern of the whole path.
         query: What may be asked for in the address; each value a text.
         body: Of the JSON, or of the form's fields, each a text; None: none.
+        headers: Of those beside what every client sends; None: whatever there are.
+        sealed: Whether only somebody else can read the body.
         page: Where the vendor describes it.
         document: The vendor's OpenAPI document that has it; None where there is none of it.
     """
@@ -66,6 +70,8 @@ class Operation:
     query: Schema | None = None
     body: Schema | None = None
     is_form: bool = False
+    headers: Schema | None = None
+    sealed: bool = False
 
 
 MAIL = Operation(
@@ -147,6 +153,23 @@ PUSH = Operation(
         }
     ),
 )
+WEB_PUSH = Operation(
+    "POST",
+    "/send/[a-z]+",
+    "RFC 8030, 5; RFC 8291; RFC 8292",
+    None,
+    headers=an_object(
+        {
+            "authorization": a_text(r"^vapid t=[\w-]+\.[\w-]+\.[\w-]+, k=[\w-]{87}$"),
+            "content-encoding": {"const": "aes128gcm"},
+            "content-type": {"const": "application/octet-stream"},
+            "ttl": a_text(r"^\d+$"),
+            "topic": a_text(r"^[\w-]{1,32}$"),
+            "urgency": {"enum": ["very-low", "low", "normal", "high"]},
+        }
+    ),
+    sealed=True,
+)
 CALL = Operation(
     "POST",
     "/calls",
@@ -158,7 +181,7 @@ CALL = Operation(
 )
 ASK_FOR_CALL = Operation("GET", "/calls/[0-9a-f-]{36}", "channels/call_centre.py", None)
 
-OPERATIONS = (MAIL, ERASE_MAIL, TEXT_MESSAGE, LIST_TEXTS, DELETE_TEXT, PUSH, CALL, ASK_FOR_CALL)
+OPERATIONS = (MAIL, ERASE_MAIL, TEXT_MESSAGE, LIST_TEXTS, DELETE_TEXT, PUSH, WEB_PUSH, CALL, ASK_FOR_CALL)
 
 
 def operation_of(asked: Asked) -> Operation:
@@ -175,7 +198,13 @@ def judge(operation: Operation, asked: Asked) -> None:
         ValidationError: It is not as the vendor wants it.
     """
     jsonschema.validate(_query(asked), operation.query or an_object({}))
-    if operation.body is None:
+    if operation.headers:
+        jsonschema.validate(
+            {name: asked.headers[name] for name in asked.headers if name not in USUAL}, operation.headers
+        )
+    if operation.sealed:
+        assert asked.body
+    elif operation.body is None:
         assert asked.body == b""
     else:
         jsonschema.validate(asked.form if operation.is_form else asked.json, operation.body)
