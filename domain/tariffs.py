@@ -1,4 +1,4 @@
-"""What messages cost, by the tariffs of a deployment. An estimate, before sending; the provider's own price comes later."""
+"""What messages cost, by the tariffs of a deployment: an estimate before sending, for prices come later."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -110,7 +110,9 @@ class Cost:
     units: str = ""
 
     def __str__(self) -> str:
-        amount = self.amount.quantize(KOPECK) if self.amount == self.amount.quantize(KOPECK) else self.amount.normalize()
+        amount = (
+            self.amount.quantize(KOPECK) if self.amount == self.amount.quantize(KOPECK) else self.amount.normalize()
+        )
         return f"{self.units}{', ' if self.units else ''}{amount:f} {self.currency}"
 
 
@@ -138,4 +140,3 @@ def whatsapp_kind(content: WhatsAppContent) -> WhatsAppKind:
     if content.template is None:
         return "session"
     return content.template.category
-

@@ -64,12 +64,11 @@ async def request(
     """
     status: str = await connection.fetchval(
         """
-        insert into whatsapp_templates (template, locale, edition, version, category, form, requested_by)
+        insert into whatsapp_templates as t (template, locale, edition, version, category, form, requested_by)
         values ($1, $2, $3, $4, $5, $6, $7)
         on conflict (template, locale, edition, version) do update set
-            status = case when whatsapp_templates.status = 'rejected' then 'requested' else whatsapp_templates.status end,
-            content_sid = case when whatsapp_templates.status = 'rejected' then null
-                          else whatsapp_templates.content_sid end,
+            status = case when t.status = 'rejected' then 'requested' else t.status end,
+            content_sid = case when t.status = 'rejected' then null else t.content_sid end,
             looks = 0, look_after = now()
         returning status
         """,

@@ -21,10 +21,12 @@ REQUIRED: Mapping[Channel, frozenset[str]] = {
 OPTIONAL: Mapping[Channel, frozenset[str]] = {
     Channel.PUSH: frozenset({"link"}),
     Channel.INBOX: frozenset({"link"}),
-    Channel.WHATSAPP: frozenset({"button", "category"}),
+    Channel.WHATSAPP: frozenset({"button", "category", "media"}),
 }
-CATEGORIES = ("marketing", "utility", "authentication")
-"""WhatsApp's categories of templates (twilio.com/docs/content/overview)."""
+SESSION = "session"
+"""Of a WhatsApp text that only answers a customer who has just written: it never becomes a template."""
+CATEGORIES = ("marketing", "utility", "authentication", SESSION)
+"""WhatsApp's categories of templates (twilio.com/docs/content/overview), and what needs none."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,14 @@ class TextFile:
         header: Fields by name.
         buttons: Ids and titles, in order.
         category: WhatsApp's, if it is told.
+        words: The body as it was written.
     """
 
     header: Mapping[str, BoundTemplate]
     buttons: tuple[tuple[str, BoundTemplate], ...]
     body: BoundTemplate
     category: str | None = None
+    words: str = ""
 
     @property
     def templates(self) -> list[BoundTemplate]:
@@ -70,7 +74,7 @@ def parse_file(source: str, channel: Channel) -> TextFile:
     if not body.strip():
         raise Broken(max(len(lines), 1), "there is no body")
     header, buttons, category = _parse_header(head, channel)
-    return TextFile(header, buttons, parse(body, line=begin + 1), category)
+    return TextFile(header, buttons, parse(body, line=begin + 1), category, body)
 
 
 def _parse_header(
