@@ -31,6 +31,7 @@ from api import (
     texts,
     timeline,
     webhooks,
+    whatsapp,
 )
 from api.context import Context, Ctx, Reader
 from api.edge import Edge, documented_body
@@ -143,6 +144,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         preferences,
         audit,
         codec,
+        whatsapp,
     ):
         app.include_router(room.router)
     _add_operations(app)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from domain.messages import Channel, Content, SmsContent, WhatsAppContent
+from domain.messages import ApprovedTemplate, Channel, Content, SmsContent, WhatsAppContent
 from domain.sms import ALONE_OR_JOINED, Encoding, segments
 
 KOPECK = Decimal("0.01")
@@ -91,6 +91,14 @@ class Tariffs(Rates, frozen=True):
             if cost := _cost(rates, content, self.currency):
                 return cost
         return None
+
+    def spoken(self, content: Content) -> str | None:
+        """Say what a text costs that is not written to anybody yet: a WhatsApp one as the template it goes out by."""
+        if isinstance(content, WhatsAppContent) and content.category in ("marketing", "utility", "authentication"):
+            template = ApprovedTemplate.model_validate({"sid": "", "category": content.category})
+            content = content.model_copy(update={"template": template})
+        cost = self.estimate(content, "")
+        return str(cost) if cost else None
 
     def _for(self, recipient: str) -> tuple[Rates, ...]:
         begins = [prefix for prefix in self.numbers if recipient.startswith(prefix)]
