@@ -81,9 +81,10 @@ class ReviewTemplates:
 
 
 def name_of(template: Reviewed) -> str:
-    """Return what a template is called there: lower case, digits and underscores, one for each version."""
-    parts = (template.template.replace("/", "_"), template.edition.replace("-", "_"), template.locale, template.version)
-    return "_".join(part for part in parts if part)
+    """Return what a template is called there: lower case, digits and underscores; no name may be used again."""
+    words = template.template.replace("/", "_"), template.edition.replace("-", "_"), template.locale, template.version
+    again = str(template.submissions) if template.submissions > 1 else ""
+    return "_".join(part for part in (*words, again) if part)
 
 
 def resource_of(form: Form) -> dict[str, object]:

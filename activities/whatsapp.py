@@ -19,8 +19,8 @@ from domain.messages import WhatsAppContent
 from store import whatsapp
 from store.database import Connection
 from store.whatsapp import Conversation, Reviewed
-from templates.limits import fits_session
-from templates.renderer import Text, Track
+from templates.limits import fits_session, too_long
+from templates.renderer import RenderError, Text, Track
 from templates.whatsapp import Form, NoTemplate, fill, form_of
 
 WINDOW = timedelta(hours=24)
@@ -117,6 +117,8 @@ async def _inside(
     """Write a message for inside the window; None if it has more buttons than go there."""
     content = asked.text.render(values, track=track, footer=None)
     assert isinstance(content, WhatsAppContent)
+    if problems := too_long(content):
+        raise RenderError(asked.text, "; ".join(problems))
     if not fits_session(content):
         return None
     if not content.buttons:

@@ -29,6 +29,7 @@ class Reviewed:
     Attributes:
         version: What its form hashes to.
         form: See `templates.whatsapp.Form`.
+        submissions: How often this version was submitted.
     """
 
     id: int
@@ -41,9 +42,10 @@ class Reviewed:
     status: str
     content_sid: str | None
     looks: int
+    submissions: int
 
 
-_REVIEWED = "id, template, locale, edition, version, category, form, status, content_sid, looks"
+_REVIEWED = "id, template, locale, edition, version, category, form, status, content_sid, looks, submissions"
 
 
 async def request(
@@ -69,6 +71,7 @@ async def request(
         on conflict (template, locale, edition, version) do update set
             status = case when t.status = 'rejected' then 'requested' else t.status end,
             content_sid = case when t.status = 'rejected' then null else t.content_sid end,
+            submissions = t.submissions + case when t.status = 'rejected' then 1 else 0 end,
             looks = 0, look_after = now()
         returning status
         """,

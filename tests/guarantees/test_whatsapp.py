@@ -1,4 +1,4 @@
-"""WhatsApp as a customer sees it: free text while they talk with us, an approved template else, from a sender that works."""
+"""WhatsApp as a customer sees it: free text while they talk with us, else an approved template."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ category: marketing
 button: yes | Yes, please
 button: no | No
 ---
-{{ customer.first_name | default: "Hello" }}, we kept your form.
+Dear {{ customer.first_name | default: "customer" }}, we kept your form.
 Go on here: {{ site }}/credit/{{ event.application_id }}.
 """
 
@@ -129,7 +129,7 @@ async def test_a_template_is_submitted_with_numbered_variables_and_goes_out_once
     assert told == {"template": desk.name.template, "locale": "en", "status": "requested", "problems": []}
     (version,) = await desk.versions()
     assert version["status"] == "submitted"
-    assert version["form"]["body"] == "{{1}}, we kept your form.\nGo on here: {{2}}."
+    assert version["form"]["body"] == "Dear {{1}}, we kept your form.\nGo on here: {{2}}."
     delivery = await desk.goes_to(person)
     assert delivery.reason == "whatsapp_template:never approved, the newest is submitted"
     assert await arrived(person) == []
@@ -139,7 +139,7 @@ async def test_a_template_is_submitted_with_numbered_variables_and_goes_out_once
     (entry,) = await arrived(person)
     row = await newest(person)
     assert entry["details"]["content_sid"] == version["content_sid"]
-    assert entry["text"].startswith("Ada, we kept your form.\nGo on here: http")
+    assert entry["text"].startswith("Dear Ada, we kept your form.\nGo on here: http")
     assert entry["text"] == row["content"]["text"]
     assert row["links"] == ["https://cars.example/credit/A-1"]
     assert [button["id"] for button in entry["details"]["buttons"]] == ["yes", "no"]
@@ -269,7 +269,7 @@ async def test_a_text_with_values_too_long_for_whatsapp_fails_with_the_limit(des
     delivery = await desk.goes_to(person)
     assert delivery.verdict is Verdict.SKIPPED
     assert delivery.reason is not None
-    assert "1007 characters, at most 1000" in delivery.reason
+    assert "1008 characters, at most 1000" in delivery.reason
 
 
 @pytest.fixture
@@ -338,9 +338,10 @@ async def test_a_sender_that_fails_afterwards_is_not_used_for_the_next_message(d
 async def test_with_every_sender_blocked_the_message_comes_back_at_once_and_the_next_channel_is_free(
     desk: Desk, two_senders: World
 ) -> None:
-    await desk.writes("---\ncategory: session\n---\nHello.")
+    await desk.writes("---\ncategory: utility\n---\nHello.")
+    await desk.submits()
+    await desk.says("approved")
     person = await somebody(desk.world)
-    await writes(person)
     for sender in (SENDER, OTHER):
         await is_blocked(desk.world, sender, 63112)
     delivery = await desk.goes_to(person, two_senders)

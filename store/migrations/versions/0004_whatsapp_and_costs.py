@@ -33,6 +33,7 @@ STATEMENTS = (
         changed_at timestamptz not null default now(),
         look_after timestamptz not null default now(),
         looks int not null default 0,
+        submissions int not null default 1,
         unique (template, locale, edition, version)
     )
     """,
