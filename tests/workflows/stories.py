@@ -268,20 +268,6 @@ class PatientOnes(Journey):
 
 
 STORIES = (
-    *(
-        QuietOnes,
-        PatientOnes,
-        OneLetter,
-        Ladder,
-        Urgent,
-        Modest,
-        Buggy,
-        Twice,
-        Lean,
-        Stubborn,
-        Cascade,
-        Thrift,
-        Question,
-    ),
+    *(QuietOnes, PatientOnes, OneLetter, Ladder, Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question),
     *(Visit, Monthly, Useful, Thrift),
 )
