@@ -85,6 +85,11 @@ FORMS = {
     "both": PLAIN.model_copy(update={"buttons": BUTTONS, "media": "https://cars.example/7.mp4"}),
 }
 
+
+def making(form: Form) -> Callable[[Channels], Awaitable[object]]:
+    return lambda by: by.whatsapp.make("car_is_here_en_1", resource_of(form))
+
+
 MADE: dict[str, tuple[Operation, Callable[[Channels], Awaitable[object]]]] = {
     "an email": (MAIL, lambda by: by.sendgrid.send(letters.email())),
     "an email nobody can unsubscribe from": (MAIL, lambda by: by.sendgrid.send(letters.email(unsubscribe_url=None))),
@@ -94,10 +99,7 @@ MADE: dict[str, tuple[Operation, Callable[[Channels], Awaitable[object]]]] = {
     "a WhatsApp": (TEXT_MESSAGE, lambda by: by.whatsapp.send(letters.whatsapp(*BUTTONS))),
     "a WhatsApp with a picture": (PICTURE_MESSAGE, lambda by: by.whatsapp.send(letters.picture())),
     "a WhatsApp template": (TEMPLATE_MESSAGE, lambda by: by.whatsapp.send(letters.template(*BUTTONS))),
-    **{
-        f"a new template with {what}": (MAKE_TEMPLATE, lambda by, form=form: by.whatsapp.make("a", resource_of(form)))
-        for what, form in FORMS.items()
-    },
+    **{f"a new template with {what}": (MAKE_TEMPLATE, making(form)) for what, form in FORMS.items()},
     "a template to be reviewed": (
         SUBMIT_TEMPLATE,
         lambda by: by.whatsapp.submit(letters.SID, "car_is_here_en_1", "marketing"),

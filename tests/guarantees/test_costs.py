@@ -1,5 +1,6 @@
 """Every message keeps what it costs, and a cascade that looks at prices sends one message and no other."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,7 +24,7 @@ TEXT = "abandoned_application/partly_filled"
 LONG = "Заявка ждёт вас. " * 17
 
 
-def by(world: World, tariffs: dict[str, object]) -> World:
+def by(world: World, tariffs: Mapping[str, object]) -> World:
     """The product of somebody with these tariffs."""
     deployment = world.deliver.deployment.model_copy(
         update={"tariffs": Tariffs.model_validate(tariffs), "policy": ALWAYS}
@@ -49,7 +50,7 @@ async def somebody(world: World) -> Person:
     return person
 
 
-async def written_to(person: Person) -> list[tuple[str, Decimal, str]]:
+async def written_to(person: Person) -> list[tuple[str, Decimal | None, str | None]]:
     return [(row["channel"], row["cost"], row["currency"]) for row in await person.messages()]
 
 
