@@ -12,6 +12,7 @@ from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path as File
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Path
 from fastapi.responses import HTMLResponse, Response
@@ -130,7 +131,8 @@ async def _headlines(ctx: Context, connection: Connection, board: Storyboard) ->
             if text:
                 name = (draft.template, draft.channel, locale)
                 found[name] = headline(text, company=ctx.deployment.company, site=site)
-                sample = example(text, company=ctx.deployment.company, site=site)
+                link = ctx.links.tracked(UUID(int=0), 0)
+                sample = example(text, company=ctx.deployment.company, site=site, track=link)
                 costs[name] = (sample and ctx.deployment.tariffs.spoken(sample)) or ""
     return found, costs
 
