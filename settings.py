@@ -10,6 +10,7 @@ from zoneinfo import available_timezones
 from pydantic import AfterValidator, AnyHttpUrl, BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from domain.tariffs import Tariffs
 from policy.configuration import Policy
 
 PROJECT = Path(__file__).parent
@@ -49,6 +50,7 @@ class Deployment(BaseModel, extra="forbid"):
         locales: Languages every text must exist in.
         default_time_zone: IANA zone of a customer whose own is not known, nor told by their number.
         policy: Whom we may write to, and when, see `Policy`.
+        tariffs: What messages cost, see `Tariffs`.
         parameters: Journey name to parameter values, ISO 8601 durations.
     """
 
@@ -60,6 +62,7 @@ class Deployment(BaseModel, extra="forbid"):
     locales: Annotated[list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]], Field(min_length=1)] = ["en", "ru"]
     default_time_zone: Annotated[str, AfterValidator(_zone)] | None = None
     policy: Policy = Policy()
+    tariffs: Tariffs = Tariffs()
     parameters: dict[str, dict[str, Any]] = {}
 
     @property

@@ -32,7 +32,8 @@ from activities.outcomes import Outcomes
 from activities.pulse import Pulse
 from activities.resolve import Resolve
 from activities.segments import Segments
-from channels.protocol import Eraser
+from activities.templates import ReviewTemplates as TemplateReviews
+from channels.protocol import Eraser, Templates
 from channels.registry import ChannelsNotConfigured, open_channels
 from channels.twilio_voice import TwilioVoice
 from dispatch.codec import PayloadKeysWrong, data_converter
@@ -58,11 +59,11 @@ from workflows.erasures import EraseAtProviders
 from workflows.journey import Journey
 from workflows.scans import TASK_QUEUE as SEGMENTS_QUEUE
 from workflows.scans import SegmentLook, SegmentScan
-from workflows.upkeep import ResolveSends
+from workflows.upkeep import ResolveSends, ReviewTemplates
 
 DRAIN = timedelta(seconds=30)
 
-OWN = (EraseAtProviders, ResolveSends)
+OWN = (EraseAtProviders, ResolveSends, ReviewTemplates)
 """Workflows an installation runs for itself: no customer is in them."""
 
 log = structlog.get_logger()
@@ -84,6 +85,7 @@ _RUNNER = SandboxedWorkflowRunner(
 def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: Outcomes) -> Worker:
     """Put a worker together: every journey of the catalog, the upkeep, and the activities."""
     erasers = {port.provider: port for port in deliver.channels.values() if isinstance(port, Eraser)}
+    reviewers = [port for port in deliver.channels.values() if isinstance(port, Templates)]
     resolve = Resolve(deliver.pool, catalog, deliver.channels, deliver.deployment)
     return Worker(
         client,
@@ -98,6 +100,7 @@ def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: O
             outcomes.record_command,
             resolve.resolve_sends,
             *Erase(deliver.pool, erasers).activities,
+            *(TemplateReviews(deliver.pool, port).review_templates for port in reviewers),
         ],
         workflow_runner=_RUNNER,
         # Eager activities pass by the queue's limits and priorities.

@@ -1,9 +1,10 @@
 """`deliver`: the one path by which anything leaves. May we, what, has it gone already, send, record."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,10 @@ from temporalio.exceptions import ApplicationError
 from activities.pulse import Pulse
 from activities.speechless import speechless
 from activities.texts import text_for
-from channels.protocol import ChannelPort, NotProcessed, Refused, TooLate, Uncertain, leaving_by
+from activities.whatsapp import Asked as AskedOfWhatsApp
+from activities.whatsapp import CannotSend, Senders
+from activities.whatsapp import write as write_whatsapp
+from channels.protocol import ChannelPort, NotProcessed, Refused, SenderBlocked, TooLate, Uncertain, leaving_by
 from dispatch.progress import RESOLVED
 from domain.clock import Clock
 from domain.enrolments import Outcome
@@ -34,16 +38,17 @@ from domain.messages import (
     MessageClass,
     Status,
     Verdict,
-    message_id,
+    WhatsAppContent,
 )
+from domain.tariffs import Cost
 from domain.uncertain import Resolution
 from policy.contact import Delay, Drop, decide
 from settings import Deployment
-from store import consents, contact, customers, messages
+from store import consents, contact, customers, messages, whatsapp
 from store.contact import Question
 from store.database import Connection, Pool
 from store.messages import Addressee, Proposal, Row
-from templates.renderer import BadText, Footer, MissingVariable, RenderError, Texts, UnknownTemplate
+from templates.renderer import BadText, Footer, MissingVariable, RenderError, Text, Texts, UnknownTemplate
 from workflows.audience import audience
 from workflows.catalog import Catalog
 from workflows.declaration import Declaration
@@ -120,6 +125,27 @@ class _Asked:
 
 
 @dataclass(frozen=True)
+class _Written:
+    """A message as the customer would get it now.
+
+    Attributes:
+        version: Of its text; None if an earlier attempt wrote it.
+        links: Where its tracked links lead.
+        anew: Whether it takes the place of what an earlier attempt, which certainly did not leave, has written.
+    """
+
+    content: Content
+    locale: str
+    version: str | None = None
+    links: Sequence[str] = ()
+    anew: bool = False
+
+
+class _Unwritable(Exception):
+    """It cannot be written, or cannot go out as it is; the reason begins with the rule's name."""
+
+
+@dataclass(frozen=True)
 class _Claimed:
     """A message that is ours to send: committed as `sending`.
 
@@ -174,6 +200,8 @@ class Deliver:
             ApplicationError: It certainly did not leave; to be tried again.
         """
         began = time.monotonic()
+        if request.alternatives:
+            request = await self._cheapest(request, started, began, manner)
         while True:
             claim = await self._claim(request, started, began, manner)
             if isinstance(claim, Delivery):
@@ -224,7 +252,7 @@ class Deliver:
         waited = time.monotonic() - began
         manner = manner or (_of_journey(declaration, addressee.event) if declaration else Manner())
         proposal = Proposal(
-            message=message_id(request.enrolment, request.draft.step, request.occurrence),
+            message=request.message,
             customer=addressee.person.customer,
             journey=addressee.journey,
             priority=manner.priority,
@@ -281,23 +309,13 @@ class Deliver:
         return await self._claim_for(connection, asked, recipient)
 
     async def _claim_for(self, connection: Connection, asked: _Asked, recipient: str) -> Delivery | _Claimed:
-        """Render the text, unless an earlier attempt did, and commit the message as ours to send."""
-        row, addressee, message = asked.row, asked.addressee, asked.proposal.message
-        version, locale, links = None, addressee.locale or self.deployment.default_locale, list[str]()
-        if row and row.content is not None:
-            content, locale = _CONTENT.validate_python(row.content), row.locale or locale
-        else:
-            try:
-                draft = asked.request.draft
-                text = await text_for(connection, self.texts, draft.template, asked.channel, locale, draft.edition)
-                content = text.render(
-                    await self._variables(connection, asked),
-                    track=lambda url: self._tracked(message, links, url),
-                    footer=self._footer(message) if asked.is_marketing else None,
-                )
-                version, locale = text.version, text.locale
-            except (BadText, MissingVariable, RenderError, UnknownTemplate) as error:
-                return await self._skip(connection, asked, f"text:{error}")
+        """Commit the message as ours to send, with what it says and what it costs."""
+        message = asked.proposal.message
+        try:
+            written = await self._written(connection, asked, recipient)
+        except _Unwritable as error:
+            return await self._skip(connection, asked, str(error))
+        content, locale = written.content, written.locale
         is_ours = asked.channel in OWN
         attempt = await messages.claim(
             connection,
@@ -306,11 +324,15 @@ class Deliver:
             status=Status.DELIVERED if is_ours else Status.SENDING,
             recipient=recipient,
             locale=locale,
-            version=version,
+            version=written.version,
             content=content.model_dump(mode="json"),
-            links=links,
+            links=written.links,
             provider="inbox" if is_ours else self.channels[asked.channel].provider,
+            anew=written.anew,
+            cost=self.deployment.tariffs.estimate(content, recipient),
         )
+        if isinstance(content, WhatsAppContent) and content.sender:
+            await whatsapp.spoke(connection, recipient, content.sender)
         now, expires_at = asked.proposal.now, asked.request.expires_at
         if is_ours:
             return Delivery(verdict=Verdict.GONE, message=message, status=Status.DELIVERED, at=now)
@@ -322,9 +344,99 @@ class Deliver:
             message_class=asked.request.draft.message_class,
             unsubscribe_url=self.links.unsubscribe(message) if asked.is_marketing else None,
             valid_for=asked.clock.wall_duration(expires_at - now) if expires_at else None,
-            push_keys=addressee.person.push_keys(recipient),
+            push_keys=asked.addressee.person.push_keys(recipient),
         )
         return _Claimed(letter, attempt, asked.clock, now, time.monotonic())
+
+    async def _written(self, connection: Connection, asked: _Asked, recipient: str) -> _Written:
+        """Write the message, unless an earlier attempt did.
+
+        A WhatsApp message is always written as it can go out now: its earlier attempt certainly did not leave,
+        and meanwhile the customer-service window may have closed, or a sender been blocked.
+
+        Raises:
+            _Unwritable: With the reason.
+        """
+        row, draft = asked.row, asked.request.draft
+        locale = asked.addressee.locale or self.deployment.default_locale
+        is_whatsapp = asked.channel is Channel.WHATSAPP
+        if row and row.content is not None and not is_whatsapp:
+            return _Written(_CONTENT.validate_python(row.content), row.locale or locale)
+        links = list[str]()
+
+        def track(url: str) -> str:
+            return self._tracked(asked.proposal.message, links, url)
+
+        try:
+            text = await text_for(connection, self.texts, draft.template, asked.channel, locale, draft.edition)
+            values = await self._variables(connection, asked)
+            if is_whatsapp:
+                content: Content = await self._write_whatsapp(connection, asked, recipient, text, values, track)
+            else:
+                footer = self._footer(asked.proposal.message) if asked.is_marketing else None
+                content = text.render(values, track=track, footer=footer)
+        except CannotSend as error:
+            raise _Unwritable(str(error)) from None
+        except (BadText, MissingVariable, RenderError, UnknownTemplate) as error:
+            raise _Unwritable(f"text:{error}") from None
+        return _Written(content, text.locale, text.version, links, anew=is_whatsapp)
+
+    async def _write_whatsapp(
+        self,
+        connection: Connection,
+        asked: _Asked,
+        recipient: str,
+        text: Text,
+        values: Mapping[str, object],
+        track: Callable[[str], str],
+    ) -> WhatsAppContent:
+        port = self.channels[Channel.WHATSAPP]
+        assert isinstance(port, Senders)
+        return await write_whatsapp(
+            connection,
+            port.senders,
+            AskedOfWhatsApp(
+                customer=asked.proposal.customer,
+                recipient=recipient,
+                text=text,
+                edition=asked.request.draft.edition,
+                now=asked.proposal.now,
+                clock=asked.clock,
+                company=self.deployment.company,
+                site=str(self.deployment.site).rstrip("/"),
+            ),
+            values,
+            track,
+        )
+
+    async def _cheapest(
+        self, request: DeliverRequest, started: datetime, began: float, manner: Manner | None
+    ) -> DeliverRequest:
+        """Return which of several messages is to be sent: the cheapest, unless one of them was begun before.
+
+        What cannot be written now, or of what no tariff tells the price, comes last; of what costs the same, the
+        one the author names first is sent.
+        """
+        asked_for = [request.model_copy(update={"alternatives": ()}), *request.alternatives]
+        prices: list[tuple[bool, Decimal]] = []
+        async with self.pool.acquire() as connection, connection.transaction():
+            for each in asked_for:
+                asked = await self._asked(connection, each, started, began, manner)
+                if asked.row and asked.row.status is not Status.SKIPPED:
+                    return each
+                cost = await self._cost(connection, asked)
+                prices.append((cost is None, cost.amount if cost else Decimal(0)))
+        return min(zip(prices, range(len(prices)), asked_for, strict=True), key=lambda each: each[:2])[2]
+
+    async def _cost(self, connection: Connection, asked: _Asked) -> Cost | None:
+        """Return what a message would cost if it went out now."""
+        if asked.recipient is None or asked.addressee.outcome is not None:
+            return None
+        try:
+            written = await self._written(connection, asked, asked.recipient)
+        except _Unwritable:
+            return None
+        return self.deployment.tariffs.estimate(written.content, asked.recipient)
 
     async def _skip(self, connection: Connection, asked: _Asked, reason: str) -> Delivery:
         await messages.skip(connection, asked.proposal, reason)
@@ -342,6 +454,8 @@ class Deliver:
             # A slow token, a pause of this process: what was true at the claim may not be any more.
             await self._take_back(claimed, "provider:claimed too long ago")
             return None
+        except SenderBlocked as blocked:
+            return await self._from_another(claimed, blocked)
         except NotProcessed as error:
             return await self._not_processed(claimed, error)
         except Uncertain as error:
@@ -406,6 +520,14 @@ class Deliver:
         # A storm of refusals thins out, whatever the provider says.
         pause = max(error.retry_after or timedelta(0), _pause(claimed.attempt))
         return await self._take_back(claimed, f"provider:{error.code}", pause)
+
+    async def _from_another(self, claimed: _Claimed, blocked: SenderBlocked) -> Delivery | None:
+        """A sender of ours is blocked: it rests for a while, and the message is claimed anew for another one."""
+        log.warning("a sender is blocked", code=blocked.code, seconds=blocked.lasts.total_seconds())
+        async with self.pool.acquire() as connection:
+            await whatsapp.block_sender(connection, blocked.sender, blocked.code, blocked.lasts)
+        delivery = await self._take_back(claimed, f"provider:{blocked.code}")
+        return None if delivery.verdict is Verdict.NOT_YET else delivery
 
     async def _take_back(self, claimed: _Claimed, reason: str, pause: timedelta = timedelta(0)) -> Delivery:
         """Give a claim back.

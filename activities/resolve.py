@@ -240,6 +240,8 @@ class Resolve:
             # Another message that looks the same was looked into at the same time.
             await uncertain.look_again(connection, doubt, _pause(doubt, found))
             return None
+        if found.price:
+            await messages.priced(connection, doubt.message, found.price.amount, found.price.currency)
         code = found.refusal.code if found.refusal else None
         if found.refusal:
             await self._never_again(connection, port, doubt, addressee, found.refusal)

@@ -34,6 +34,7 @@ from api import (
     visitors,
     web_push,
     webhooks,
+    whatsapp,
 )
 from api.context import Context, Ctx, Reader
 from api.edge import Edge, documented_body
@@ -153,6 +154,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         preferences,
         audit,
         codec,
+        whatsapp,
     ):
         app.include_router(room.router)
     _add_operations(app)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path as File
 from typing import Annotated, Any
+from uuid import UUID
 
 from fastapi import APIRouter, Path
 from fastapi.responses import HTMLResponse, Response
@@ -25,7 +26,7 @@ from store import reports, texts
 from store.database import Connection
 from storyboards.picture import LABELS, STYLE, at_any_moment, draw, duration, starting, terms
 from storyboards.story import Storyboard
-from templates.headline import headline
+from templates.headline import example, headline
 from templates.renderer import BadText
 from workflows.declaration import Declaration, Parameters
 
@@ -46,7 +47,7 @@ _OVER = {"goal": "reached the goal", "finished": "came to the end", "exit": "lef
 """What most stays come to; the others are told together."""
 
 Headlines = Mapping[tuple[str, Channel, str], str]
-"""How texts begin, by template, channel and language."""
+"""How texts begin, or what they cost, by template, channel and language."""
 
 
 @router.get("/journeys", response_class=Response, responses={**PAGE, **_ERRORS})
@@ -83,7 +84,7 @@ async def show_journey(
     if declaration is None:
         return _page(ctx, "no_journey.html", "There is no such journey", 404, names=sorted(ctx.catalog.journeys))
     board = await ctx.board(declaration)
-    begin = await _headlines(ctx, db, board)
+    begin, costs = await _headlines(ctx, db, board)
     language = ctx.texts.locales[0]
 
     def first_line(draft: Draft) -> str | None:
@@ -102,13 +103,13 @@ async def show_journey(
         declared=[asdict(row) for row in _declared(declaration)],
         parameters=[asdict(row) for row in _parameters(declaration.parameters)],
         languages=list(ctx.texts.locales),
-        texts=list(_texts(board, begin, ctx.texts.locales)),
+        texts=list(_texts(board, begin, costs, ctx.texts.locales)),
     )
 
 
-async def _headlines(ctx: Context, connection: Connection, board: Storyboard) -> Headlines:
-    """Return how the texts of a journey begin that would be sent now: published ones before files."""
-    site, found = str(ctx.deployment.site).rstrip("/"), {}
+async def _headlines(ctx: Context, connection: Connection, board: Storyboard) -> tuple[Headlines, Headlines]:
+    """Return how the texts of a journey begin that would be sent now, published ones before files, and their costs."""
+    site, found, costs = str(ctx.deployment.site).rstrip("/"), {}, {}
     for draft in (draft for draft in board.drafts if not draft.edition):
         written = await texts.published(connection, draft.template, draft.channel, ctx.texts.locales, "")
         for locale in ctx.texts.locales:
@@ -121,7 +122,10 @@ async def _headlines(ctx: Context, connection: Connection, board: Storyboard) ->
             if text:
                 name = (draft.template, draft.channel, locale)
                 found[name] = headline(text, company=ctx.deployment.company, site=site)
-    return found
+                link = ctx.links.tracked(UUID(int=0), 0)
+                sample = example(text, company=ctx.deployment.company, site=site, track=link)
+                costs[name] = (sample and ctx.deployment.tariffs.spoken(sample)) or ""
+    return found, costs
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,7 @@ def _value(value: object) -> str:
     return duration(value) if isinstance(value, timedelta) else str(value)
 
 
-def _texts(board: Storyboard, begin: Headlines, locales: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _texts(board: Storyboard, begin: Headlines, costs: Headlines, locales: Sequence[str]) -> Iterator[dict[str, Any]]:
     for sent in board.messages:
         for draft in sent.drafts:
             yield {
@@ -206,6 +210,7 @@ def _texts(board: Storyboard, begin: Headlines, locales: Sequence[str]) -> Itera
                 "channel": LABELS[draft.channel],
                 "class": str(draft.message_class),
                 "begins": [begin.get((draft.template, draft.channel, locale)) or "–" for locale in locales],
+                "costs": [costs.get((draft.template, draft.channel, locale)) or "" for locale in locales],
             }
 
 

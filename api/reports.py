@@ -1,6 +1,7 @@
 """Reports over HTTP: what has happened, and what time it is for the customers."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -8,6 +9,7 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from api.context import Db, Reader
 from api.problems import documented
+from domain.messages import Channel
 from store import installation, reports
 
 router = APIRouter(tags=["reports"])
@@ -35,6 +37,31 @@ class Counts(BaseModel):
     )
 
 
+Money = Annotated[
+    dict[str, Decimal],
+    Field(description="Amounts by currency (ISO 4217), as decimal texts.", examples=[{"RUB": "126.00"}]),
+]
+
+
+class CostRow(BaseModel):
+    """What the messages of one journey, or campaign, and channel cost."""
+
+    journey: str = Field(examples=["AbandonedApplication", "campaign:spring"])
+    channel: Channel
+    messages: int = Field(description="Those that left, or may have.")
+    estimated: Money = Field(description="By the tariffs at the time of sending.")
+    priced: Money = Field(description="By what the provider says it took, as far as it has said.")
+    without_estimate: int = Field(description="Of the messages, those no tariff told the price of.")
+
+
+class Costs(BaseModel):
+    """What messages cost."""
+
+    rows: list[CostRow]
+    estimated: Money
+    priced: Money
+
+
 class Time(BaseModel):
     """Journey time: ``origin + (wall - origin) * speed``."""
 
@@ -54,6 +81,49 @@ async def counts(
 ) -> Counts:
     """Count events, stays and messages."""
     return Counts.model_validate(await reports.counts(db, since=since, replay=replay))
+
+
+@router.get("/v1/reports/costs", responses=documented(401, 403, 422, 503))
+async def costs(
+    _: Reader,
+    db: Db,
+    since: Annotated[AwareDatetime | None, Query(description="Only messages decided about from then on.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Only messages decided about before.")] = None,
+    journey: Annotated[
+        str | None, Query(max_length=255, pattern=r"^[^\x00]*$", description="Only this journey, or campaign:NAME.")
+    ] = None,
+) -> Costs:
+    """Add up what messages cost, by journey or campaign and channel."""
+    rows: dict[tuple[str, str], CostRow] = {}
+    for found in await reports.costs(db, since=since, until=until, journey=journey):
+        row = rows.setdefault(
+            (found["journey"], found["channel"]),
+            CostRow(
+                journey=found["journey"],
+                channel=found["channel"],
+                messages=0,
+                estimated={},
+                priced={},
+                without_estimate=0,
+            ),
+        )
+        row.messages += found["messages"]
+        row.without_estimate += found["without_estimate"]
+        _add(row.estimated, found["currency"], found["cost"])
+        _add(row.priced, found["price_currency"], found["price"])
+    estimated: dict[str, Decimal] = {}
+    priced: dict[str, Decimal] = {}
+    for row in rows.values():
+        for currency, amount in row.estimated.items():
+            _add(estimated, currency, amount)
+        for currency, amount in row.priced.items():
+            _add(priced, currency, amount)
+    return Costs(rows=list(rows.values()), estimated=estimated, priced=priced)
+
+
+def _add(amounts: dict[str, Decimal], currency: str | None, amount: Decimal | None) -> None:
+    if currency is not None and amount is not None:
+        amounts[currency] = amounts.get(currency, Decimal(0)) + amount
 
 
 @router.get("/v1/time", responses=documented(401, 403, 503))

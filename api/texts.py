@@ -12,6 +12,7 @@ from api.auditing import Audited
 from api.context import Context, Ctx, Db, Operator, Reader
 from api.customers import TEXT, existing
 from api.problems import FieldError, Problem, documented
+from api.whatsapp import submit_again
 from domain.messages import Channel, Content
 from store import customers, installation, texts
 from store.database import Connection
@@ -79,6 +80,10 @@ class Draft(TextVersion):
     problems: list[str] = Field(description="Why it cannot be published, each with its rule.")
     variables: list[str]
     sample: Content | None = Field(description="The message with a value for every variable.")
+    cost: str | None = Field(
+        description="What the sample costs by the deployment's tariffs; None if they do not say.",
+        examples=["2 segments, 6.00 RUB"],
+    )
 
 
 class KnownText(BaseModel):
@@ -193,7 +198,7 @@ async def draft_text(
         version = await texts.draft(connection, named, body.source, body.note, f"operator:{key.name}")
         checked = await _checked(ctx, connection, text)
     audited.facts.update(_entered(named, version.number))
-    return _drafted(version, text, checked)
+    return _drafted(ctx, version, text, checked)
 
 
 @router.get("/{group}/{name}/{channel}/{locale}/versions/{number}", responses=_ERRORS)
@@ -212,7 +217,7 @@ async def read_version(
     named = Name(f"{group}/{name}", channel, locale, edition)
     version = await _version(db, named, number)
     text = _composed(ctx, named, version.source)
-    return _drafted(version, text, await _checked(ctx, db, text))
+    return _drafted(ctx, version, text, await _checked(ctx, db, text))
 
 
 @router.post(
@@ -279,6 +284,8 @@ async def publish_version(
             )
         await texts.publish(connection, named, number, f"operator:{key.name}")
         audited.facts.update(_entered(named, number))
+        if channel is Channel.WHATSAPP:
+            await submit_again(ctx, connection, text, edition, f"operator:{key.name}")
         return _told(await _version(connection, named, number))
 
 
@@ -447,12 +454,13 @@ def _told(version: Version) -> TextVersion:
     return TextVersion.model_validate(version, from_attributes=True)
 
 
-def _drafted(version: Version, text: Text, checked: Checked) -> Draft:
+def _drafted(ctx: Context, version: Version, text: Text, checked: Checked) -> Draft:
     return Draft(
         **_told(version).model_dump(),
         problems=list(checked.problems),
         variables=sorted(text.variables),
         sample=checked.sample,
+        cost=ctx.deployment.tariffs.spoken(checked.sample) if checked.sample else None,
     )
 
 

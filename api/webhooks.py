@@ -22,11 +22,11 @@ from api.problems import FieldError, Problem, documented
 from api.signatures import Form, Signed, raw_body
 from channels import twilio_voice
 from channels.call_centre import RESULTS, WRONG_NUMBER
-from channels.twilio import STATUSES, failure
+from channels.twilio import BLOCKED_SENDERS, STATUSES, TEMPLATE_STATUSES, failure, price_of
 from channels.twilio_voice import CONNECT, HEARD_BY, ConnectSettings, connecting
 from dispatch.progress import Report, move
 from domain.messages import DEVICES, Channel, Status
-from store import callbacks, consents, erasure, messages
+from store import callbacks, consents, erasure, messages, whatsapp
 from store.callbacks import Subject
 from store.consents import ALL, Wish
 from store.database import Connection
@@ -177,6 +177,10 @@ async def twilio_status(
         reason = failed.code if failed else None
         report = Report("twilio", callback_id, datetime.now(UTC), provider_id=sid, reason=reason)
         await move(connection, about.message, STATUSES[status], report)
+        if price := price_of(_value(form, "Price"), _value(form, "PriceUnit")):
+            await messages.priced(connection, about.message, price.amount, price.currency)
+        if failed and about.channel is Channel.WHATSAPP:
+            await _about_us(connection, about, failed.code, _number(_value(form, "From"))[1])
         if about.erased:
             await erasure.look_again(connection, about.customer)
         # Of an erased customer the message does not know the number any more; what is kept is its hash.
@@ -192,6 +196,15 @@ async def twilio_status(
             )
         elif failed and failed.recipient_is_dead and address:
             await messages.suppress(connection, about.channel, address, "dead", source)
+
+
+async def _about_us(connection: Connection, about: Subject, code: str, sender: str) -> None:
+    """Learn from a failed WhatsApp message what is wrong with the sender it went out from, or with its template."""
+    if code in BLOCKED_SENDERS and sender:
+        await whatsapp.block_sender(connection, sender, code, BLOCKED_SENDERS[code])
+    template = (about.content or {}).get("template")
+    if code in TEMPLATE_STATUSES and template:
+        await whatsapp.judged(connection, template["sid"], TEMPLATE_STATUSES[code], f"twilio:{code}")
 
 
 @router.post(
@@ -218,6 +231,9 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
         await consents.lock(connection, message=message, address=number)
         about = await callbacks.subject(connection, message, TEXTING)
         if await _is_new(connection, "twilio", sid, _body(form), message, about, address=number):
+            if channel is Channel.WHATSAPP:
+                # The customer-service window of the number they wrote to begins anew.
+                await whatsapp.heard(connection, number, _number(_value(form, "To"))[1])
             suppression = (await consents.suppressed(connection, {channel: number})).get(channel)
             keyword = _keyword(
                 _value(form, "OptOutType"),
@@ -235,7 +251,9 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
                     proof={"sid": sid},
                 )
             elif about and keyword is None:
-                choice = _chosen(about, _value(form, "ButtonPayload") or text)
+                choice = _chosen(about, _value(form, "ButtonPayload"), _value(form, "ButtonText"), text)
+                # A run that waits for it hears of it, however old the message is. Where none waits (its wait is
+                # over, its stay has ended), the reply is kept with its message: here a conversation begins.
                 report = Report("twilio", sid, datetime.now(UTC), choice=choice)
                 await move(connection, about.message, Status.REPLIED, report)
     return Response(NO_ANSWER, media_type="text/xml")
@@ -489,11 +507,19 @@ async def _is_new(
     return new
 
 
-def _chosen(about: Subject, answer: str) -> str | None:
-    """Return the id of the button a customer pressed, or means who writes its number or its title; no other word."""
+def _chosen(about: Subject, payload: str, title: str, word: str) -> str | None:
+    """Return the id of the button a customer pressed, or means who writes its number or its title; no other word.
+
+    Args:
+        payload: The id of the button pressed, and `title` what stood on it; both empty for a text.
+        word: What was written, in lower case.
+    """
     buttons = (about.content or {}).get("buttons", [])
+    said = {title.strip().casefold() or word}
     for number, button in enumerate(buttons, 1):
-        if answer in (button["id"], str(number), button["title"].strip().casefold()):
+        if payload == button["id"] or (not payload and said & {button["id"].casefold(), str(number)}):
+            return str(button["id"])
+        if button["title"].strip().casefold() in said:
             return str(button["id"])
     return None
 

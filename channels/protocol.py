@@ -1,11 +1,12 @@
 """What is asked of a channel: to send a letter, and to say whether one left; and the three ways a provider can fail."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from decimal import Decimal
+from typing import Any, Protocol, runtime_checkable
 
 from domain.messages import Letter, Status
 
@@ -80,6 +81,20 @@ def leaving_by(moment: float) -> Iterator[None]:
         LEAVES_BY.reset(before)
 
 
+class SenderBlocked(NotProcessed):
+    """The letter certainly did not leave, because the number it was to go out from is blocked; another may do.
+
+    Attributes:
+        sender: The number, E.164.
+        lasts: Wall time for which nothing is to be tried from it.
+    """
+
+    def __init__(self, code: str, *, sender: str, lasts: timedelta) -> None:
+        super().__init__(code)
+        self.sender = sender
+        self.lasts = lasts
+
+
 class Uncertain(Exception):
     """The letter may have left: a time-out, a reset after the request was written, a 5xx."""
 
@@ -105,16 +120,30 @@ class Search:
 
 
 @dataclass(frozen=True)
+class Price:
+    """What a provider says it took for a message.
+
+    Attributes:
+        currency: ISO 4217.
+    """
+
+    amount: Decimal
+    currency: str
+
+
+@dataclass(frozen=True)
 class Found:
     """The provider has it.
 
     Attributes:
         refusal: Why it did not arrive, if the provider says that.
+        price: What it took for it, if it says that yet.
     """
 
     provider_id: str
     status: Status
     refusal: Refused | None = None
+    price: Price | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +196,39 @@ class ChannelPort(Protocol):
 
     async def find(self, search: Search) -> Finding:
         """Ask the provider whether it has a letter. Changes nothing there, and does not raise."""
+        ...
+
+
+@dataclass(frozen=True)
+class Review:
+    """What a provider's reviewers say of a template.
+
+    Attributes:
+        status: submitted, pending, approved, rejected, paused or disabled.
+        reason: Why, in the reviewers' words, where they refuse it.
+    """
+
+    status: str
+    reason: str | None = None
+
+
+@runtime_checkable
+class Templates(Protocol):
+    """A provider whose templates are reviewed before they may be sent. Every call is within `CALL_TIMEOUT`.
+
+    Each raises `Refused`, or `NotProcessed` and `Uncertain` where it is to be tried again.
+    """
+
+    async def make(self, name: str, resource: Mapping[str, Any]) -> str:
+        """Make a template that nobody reviews yet; returns the provider's id of it."""
+        ...
+
+    async def submit(self, sid: str, name: str, category: str) -> Review:
+        """Have a template reviewed."""
+        ...
+
+    async def review(self, sid: str) -> Review | None:
+        """Return what reviewers say of a template; None if it was never submitted."""
         ...
 
 

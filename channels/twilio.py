@@ -4,14 +4,18 @@ The library's transports are not used: the asynchronous one ignores its time-out
 a 5xx, and its errors have lost the headers (Retry-After).
 """
 
+import json
 import logging
+import re
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
-from pydantic import SecretStr
+from pydantic import AfterValidator, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
 from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
@@ -25,9 +29,12 @@ from channels.protocol import (
     Finding,
     Found,
     NotProcessed,
+    Price,
     Receipt,
     Refused,
+    Review,
     Search,
+    SenderBlocked,
     Uncertain,
     cannot_tell,
 )
@@ -46,6 +53,23 @@ DEAD_RECIPIENT = frozenset(
     }
 )
 """Error codes (twilio.com/docs/api/errors) after which the number is not tried again."""
+
+BLOCKED_SENDERS = {
+    "63018": timedelta(minutes=1),  # its rate limit is met
+    "63013": timedelta(hours=1),  # against WhatsApp's policies
+    "63007": timedelta(hours=1),  # Twilio knows no such sender
+    "63020": timedelta(hours=6),  # its business account is not in order
+    "63051": timedelta(hours=24),  # its business account is restricted
+    "63112": timedelta(hours=24),  # Meta has disabled its account
+}
+"""Error codes that say the sender does not get through, and for how long (wall) nothing is tried from it.
+
+Nobody tells when a block ends: the first message after the while finds out, and if it is still blocked goes out
+from another sender.
+"""
+
+TEMPLATE_STATUSES = {"63040": "rejected", "63041": "paused", "63042": "disabled"}
+"""Error codes that say what has become of the template a message was sent by."""
 
 STATUSES = {
     "accepted": Status.ACCEPTED,
@@ -82,16 +106,36 @@ LONGEST_VALIDITY = timedelta(seconds=36_000)
 """Bounds of Twilio's ValidityPeriod."""
 
 
+def _numbers(value: str) -> str:
+    numbers = [number.strip().removeprefix("whatsapp:") for number in value.split(",")]
+    if not all(re.fullmatch(r"\+[1-9]\d{6,14}", number) for number in numbers):
+        raise ValueError("must be phone numbers like +14155550123, several with commas between them")
+    if len(set(numbers)) < len(numbers):
+        raise ValueError("must not name a number twice")
+    return ",".join(numbers)
+
+
 class TwilioSettings(BaseSettings):
-    """Environment variables ``TWILIO_…``; the senders are phone numbers in E.164."""
+    """Environment variables ``TWILIO_…``.
+
+    Attributes:
+        sms_from: A phone number in E.164.
+        whatsapp_from: One or several of them, with commas between.
+    """
 
     model_config = SettingsConfigDict(env_prefix="TWILIO_", env_ignore_empty=True, hide_input_in_errors=True)
 
     account_sid: str
     auth_token: SecretStr
     sms_from: str
-    whatsapp_from: str
+    whatsapp_from: Annotated[str, AfterValidator(_numbers)]
     base_url: BaseUrl = "https://api.twilio.com"
+    content_url: BaseUrl = "https://content.twilio.com"
+
+    @property
+    def whatsapp_senders(self) -> tuple[str, ...]:
+        """The numbers WhatsApp messages go out from."""
+        return tuple(self.whatsapp_from.split(","))
 
 
 class Twilio:
@@ -99,6 +143,7 @@ class Twilio:
 
     def __init__(self, settings: TwilioSettings, client: httpx.AsyncClient, public_url: str) -> None:
         self.settings = settings
+        self._client = client
         self._public_url = public_url.rstrip("/")
         self._api = Client(
             settings.account_sid,
@@ -111,16 +156,29 @@ class Twilio:
         """Twilio's resources, reached through our client."""
         return self._api
 
-    async def create(self, letter: Letter, *, to: str, from_: str, text: str) -> Receipt:
-        """Send a text; see `ChannelPort.send` for the errors."""
+    async def create(self, letter: Letter, *, to: str, from_: str, **says: Any) -> Receipt:
+        """Send a message; see `ChannelPort.send` for the errors.
+
+        Args:
+            says: A `body`, with a `media_url` or without, or a `content_sid` with its `content_variables`.
+        """
         message = await self._api.messages.create_async(
             to=to,
             from_=from_,
-            body=text,
             status_callback=self._status_callback(letter.message_id),
+            **says,
             **_validity(letter.valid_for),
         )
         return Receipt(provider_id=message.sid)
+
+    async def content(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Ask the Content API; see `Templates` for the errors.
+
+        The library is not used for it: it sends a form where JSON is wanted.
+        """
+        request = self._client.build_request(method, f"{self.settings.content_url}/v1/Content{path}", json=body)
+        basic = httpx.BasicAuth(self.settings.account_sid, self.settings.auth_token.get_secret_value())
+        return json_object(await exchange(self._client, request, _refusal, auth=basic))
 
     async def find(self, search: Search, *, to: str, from_: str, text: str) -> Finding:
         """Look for a text in Twilio's list, which knows nothing of our id; see `ChannelPort.find`.
@@ -182,7 +240,7 @@ class TwilioSms:
         """See `ChannelPort.send`."""
         assert isinstance(letter.content, SmsContent)
         sender = self._twilio.settings.sms_from
-        return await self._twilio.create(letter, to=letter.recipient, from_=sender, text=letter.content.text)
+        return await self._twilio.create(letter, to=letter.recipient, from_=sender, body=letter.content.text)
 
     async def erase(self, subject: str) -> str:
         """See `Eraser.erase`: a message by its SID, whichever channel it went or came by."""
@@ -198,7 +256,7 @@ class TwilioSms:
 
 
 class TwilioWhatsApp:
-    """WhatsApp, free text: Twilio takes it within 24 hours of the customer's last message."""
+    """WhatsApp: free text within 24 hours of the customer's last message, else a template that was approved."""
 
     provider = "twilio"
     replaces = False
@@ -206,30 +264,96 @@ class TwilioWhatsApp:
     def __init__(self, twilio: Twilio) -> None:
         self._twilio = twilio
 
+    @property
+    def senders(self) -> tuple[str, ...]:
+        """The numbers there are to send from."""
+        return self._twilio.settings.whatsapp_senders
+
     async def send(self, letter: Letter) -> Receipt:
-        """See `ChannelPort.send`."""
+        """See `ChannelPort.send`.
+
+        Raises:
+            SenderBlocked: The number it was to go out from does not get through now.
+        """
         assert isinstance(letter.content, WhatsAppContent)
-        return await self._twilio.create(
-            letter,
-            to=_whatsapp(letter.recipient),
-            from_=_whatsapp(self._twilio.settings.whatsapp_from),
-            text=_with_buttons(letter.content),
-        )
+        sender = self._sender(letter.content)
+        try:
+            return await self._twilio.create(
+                letter, to=_whatsapp(letter.recipient), from_=_whatsapp(sender), **_says(letter.content)
+            )
+        except Refused as refused:
+            if refused.code in BLOCKED_SENDERS:
+                raise SenderBlocked(refused.code, sender=sender, lasts=BLOCKED_SENDERS[refused.code]) from None
+            raise
 
     async def find(self, search: Search) -> Finding:
         """See `ChannelPort.find`."""
-        assert isinstance(search.letter.content, WhatsAppContent)
+        content = search.letter.content
+        assert isinstance(content, WhatsAppContent)
         return await self._twilio.find(
             search,
             to=_whatsapp(search.letter.recipient),
-            from_=_whatsapp(self._twilio.settings.whatsapp_from),
-            text=_with_buttons(search.letter.content),
+            from_=_whatsapp(self._sender(content)),
+            text=content.text if content.template else _with_buttons(content),
         )
+
+    async def make(self, name: str, resource: Mapping[str, Any]) -> str:
+        """See `Templates.make`."""
+        made = await self._twilio.content("POST", "", {"friendly_name": name, **resource})
+        if not isinstance(sid := made.get("sid"), str):
+            raise Uncertain("unreadable_answer")
+        return sid
+
+    async def submit(self, sid: str, name: str, category: str) -> Review:
+        """See `Templates.submit`."""
+        asked = await self._twilio.content(
+            "POST", f"/{sid}/ApprovalRequests/whatsapp", {"name": name, "category": category.upper()}
+        )
+        return _review(asked) or Review("submitted")
+
+    async def review(self, sid: str) -> Review | None:
+        """See `Templates.review`."""
+        known = await self._twilio.content("GET", f"/{sid}/ApprovalRequests")
+        whatsapp = known.get("whatsapp")
+        return _review(whatsapp) if isinstance(whatsapp, dict) else None
+
+    def _sender(self, content: WhatsAppContent) -> str:
+        return content.sender or self.senders[0]
+
+
+def _says(content: WhatsAppContent) -> dict[str, Any]:
+    """Return what a message says, in Twilio's parameters."""
+    if content.template:
+        variables = {"content_variables": json.dumps(content.template.variables, ensure_ascii=False)}
+        return {"content_sid": content.template.sid, **(variables if content.template.variables else {})}
+    return {"body": _with_buttons(content), **({"media_url": [content.media]} if content.media else {})}
 
 
 def _with_buttons(content: WhatsAppContent) -> str:
     buttons = [f"{number} — {button.title}" for number, button in enumerate(content.buttons, 1)]
     return "\n".join([content.text, *buttons])
+
+
+def _review(answer: Mapping[str, Any]) -> Review | None:
+    """Read what the Content API says of a review (twilio.com/docs/content/content-api-resources)."""
+    status = str(answer.get("status") or "").lower()
+    if status in ("", "unsubmitted"):
+        return None
+    known = {"received": "submitted", "approved": "approved", "rejected": "rejected", "paused": "paused"}
+    return Review(
+        known.get(status, "disabled" if status == "disabled" else "pending"),
+        str(answer["rejection_reason"])[:500] if answer.get("rejection_reason") else None,
+    )
+
+
+def price_of(amount: object, unit: object) -> Price | None:
+    """Return what Twilio says it took for a message, without its minus; None while it does not say."""
+    try:
+        charged = abs(Decimal(str(amount)))
+    except InvalidOperation:
+        return None
+    currency = str(unit or "").upper()
+    return Price(charged, currency) if charged.is_finite() and re.fullmatch("[A-Z]{3}", currency) else None
 
 
 def failure(error_code: str | int | None) -> Refused:
@@ -247,7 +371,8 @@ def _found(message: Any) -> Finding:
     status = STATUSES.get(str(message.status))
     if status is None or not message.sid:
         return CannotTell("unreadable_answer")
-    return Found(message.sid, status, failure(message.error_code) if status is Status.FAILED else None)
+    refusal = failure(message.error_code) if status is Status.FAILED else None
+    return Found(message.sid, status, refusal, price_of(message.price, message.price_unit))
 
 
 def _is_text(listed: str | None, text: str) -> bool:

@@ -6,6 +6,7 @@ from cli import commands
 from cli.audit import audit
 from cli.authors import check, draw_journey
 from cli.bench import bench
+from cli.costs import costs
 from cli.demo.command import demo
 from cli.explain import explain
 from cli.export import export
@@ -18,6 +19,7 @@ from cli.templates import templates
 from cli.torture.command import torture
 from cli.up import up
 from cli.web_push_keys import web_push_keys
+from cli.whatsapp import whatsapp
 
 app = typer.Typer(
     help="Customer journeys as durable Temporal workflows.",
@@ -50,11 +52,13 @@ app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.stop)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.skip_wait)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(commands.events)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(export)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(costs)
 app.command("payload-keys", rich_help_panel=RUNNING, epilog=WHERE)(payload_keys)
 app.command("web-push-keys", rich_help_panel=RUNNING)(web_push_keys)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(audit)
 app.add_typer(templates, name="templates", rich_help_panel=RUNNING)
 app.add_typer(segments, name="segments", rich_help_panel=RUNNING)
+app.add_typer(whatsapp, name="whatsapp", rich_help_panel=RUNNING)
 
 DATABASE = "Its database"
 app.add_typer(keys, name="keys", rich_help_panel=DATABASE)

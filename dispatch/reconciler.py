@@ -17,9 +17,9 @@ from dispatch.campaigns import run_campaigns
 from dispatch.dispatcher import cancelled
 from dispatch.runs import ensure_running
 from domain.enrolments import Outcome
-from store import enrolments, erasure, installation, messages, uncertain
+from store import enrolments, erasure, installation, messages, uncertain, whatsapp
 from store.database import AWAY, Pool
-from workflows.upkeep import RESOLVE_SENDS
+from workflows.upkeep import RESOLVE_SENDS, REVIEW_TEMPLATES
 
 LOOK_EVERY = timedelta(seconds=5)
 
@@ -99,6 +99,20 @@ async def settle_uncertain_sends(pool: Pool, client: Client) -> bool:
     return True
 
 
+async def review_templates(pool: Pool, client: Client) -> bool:
+    """Have Twilio told of WhatsApp templates, and asked about them, where that is due; False if it is not."""
+    async with pool.acquire() as connection:
+        if not await whatsapp.due(connection):
+            return False
+    await ensure_running(
+        client,
+        "ReviewTemplates",
+        REVIEW_TEMPLATES,
+        summary="Has WhatsApp templates reviewed",
+    )
+    return True
+
+
 async def count_stuck_runs(_: Pool, client: Client) -> None:
     """Tell how many runs wait for a release that mends them."""
     STUCK.set((await client.count_workflows(STUCK_QUERY)).count)
@@ -110,7 +124,14 @@ async def reconciling(pool: Pool, client: Client) -> AsyncIterator[None]:
 
     async def look() -> None:
         while True:
-            for duty in (reconcile, settle_uncertain_sends, ask_providers_to_erase, run_campaigns, count_stuck_runs):
+            for duty in (
+                reconcile,
+                settle_uncertain_sends,
+                ask_providers_to_erase,
+                run_campaigns,
+                review_templates,
+                count_stuck_runs,
+            ):
                 try:
                     await duty(pool, client)
                 except (RPCError, *AWAY) as error:

@@ -136,10 +136,38 @@ class SmsContent(BaseModel, frozen=True):
     text: str
 
 
+class ApprovedTemplate(BaseModel, frozen=True):
+    """The template of WhatsApp's that a message fills in.
+
+    Attributes:
+        sid: Twilio's id of the content resource.
+        variables: Values by number, from ``"1"``.
+        category: What WhatsApp charges it as; "session" for buttons inside the customer-service window.
+    """
+
+    sid: str
+    variables: dict[str, str] = {}
+    category: Literal["marketing", "utility", "authentication", "session"]
+
+
 class WhatsAppContent(BaseModel, frozen=True):
+    """A WhatsApp message.
+
+    Attributes:
+        text: What the customer reads, whichever way it is sent.
+        media: Address of the picture or video above it.
+        category: What the text is to WhatsApp if it is sent as a template, see `templates.files.CATEGORIES`.
+        template: The template it is sent by; None: as free text.
+        sender: The number of ours it goes out from (E.164); None before it is chosen.
+    """
+
     channel: Literal[Channel.WHATSAPP] = Channel.WHATSAPP
     text: str
     buttons: tuple[Button, ...] = ()
+    media: str | None = None
+    category: str | None = None
+    template: ApprovedTemplate | None = None
+    sender: str | None = None
 
 
 class PushContent(BaseModel, frozen=True):
@@ -243,6 +271,14 @@ class Letter(BaseModel, frozen=True):
     push_keys: PushKeys | None = None
 
 
+class Order(StrEnum):
+    """In which order a cascade goes through its channels."""
+
+    AS_WRITTEN = "as_written"
+    CHEAPEST_FIRST = "cheapest_first"
+    """By what each message costs at the moment of sending; what no tariff tells the price of comes last."""
+
+
 class DeliverRequest(BaseModel, frozen=True):
     """What a run tells `deliver`: numbers and names, nothing personal.
 
@@ -252,6 +288,7 @@ class DeliverRequest(BaseModel, frozen=True):
         decided_after: Sequence of the newest event the decision to send knew of.
         awaits: Statuses the run wants to be signalled.
         expires_at: Journey time after which the message is not worth sending.
+        alternatives: Others that would do as well: the cheapest of all is sent, and no other.
     """
 
     enrolment: int
@@ -260,6 +297,12 @@ class DeliverRequest(BaseModel, frozen=True):
     decided_after: int
     awaits: tuple[Status, ...] = ()
     expires_at: datetime | None = None
+    alternatives: "tuple[DeliverRequest, ...]" = ()
+
+    @property
+    def message(self) -> UUID:
+        """The id of the message asked for."""
+        return message_id(self.enrolment, self.draft.step, self.occurrence)
 
 
 class Verdict(StrEnum):

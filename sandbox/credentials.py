@@ -36,6 +36,7 @@ def generate(url: str) -> dict[str, str]:
         "TWILIO_SMS_FROM": SMS_SENDER,
         "TWILIO_WHATSAPP_FROM": WHATSAPP_SENDER,
         "TWILIO_BASE_URL": url,
+        "TWILIO_CONTENT_URL": url,
         "SENDGRID_API_KEY": f"SG.{secrets.token_urlsafe(16)}.{secrets.token_urlsafe(32)}",
         "SENDGRID_WEBHOOK_PUBLIC_KEY": _base64(
             email_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -56,7 +56,7 @@ async def people(world: TheWorld, q: str = "", page: int = 1) -> HTMLResponse:
     page = max(page, 1)
     shown = found[(page - 1) * _PEOPLE_A_PAGE : page * _PEOPLE_A_PAGE]
     more = len(found) > page * _PEOPLE_A_PAGE
-    return _page(
+    return render(
         "people.html",
         title="People",
         people=shown,
@@ -76,7 +76,7 @@ async def person(key: str, world: TheWorld, mail: int | None = None) -> Response
     entries = world.ledger.of_addresses(owner.addresses)
     emails = [_shown(world, entry) for entry in reversed(entries) if entry.channel == "email"]
     opened = next((email for email in emails if email["id"] == mail), None)
-    return _page(
+    return render(
         "person.html",
         title=owner.title,
         person=owner.model_dump() | {"title": owner.title, "path": _path(owner.key)},
@@ -92,7 +92,7 @@ async def person(key: str, world: TheWorld, mail: int | None = None) -> Response
     )
 
 
-def _page(template: str, *, title: str, **shown: Any) -> HTMLResponse:
+def render(template: str, *, title: str, **shown: Any) -> HTMLResponse:
     main = _templates.get_template(template).render(**shown)
     page = _templates.get_template("layout.html").render(title=title, main=Markup(main))
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
@@ -179,6 +179,7 @@ def _shown(world: World, entry: Entry) -> dict[str, Any]:
         "moment": entry.at.strftime("%d %b %Y, %H:%M:%S UTC"),
         "links": links(world, entry) if outbound else [],
         "buttons": entry.details.get("buttons", []),
+        "media": entry.details.get("media", []),
         "options": _options(entry.text) if outbound else [],
         "message_id": entry.message_id,
     }

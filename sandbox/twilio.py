@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 import httpx
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AnyHttpUrl, ValidationError
+from pydantic import AnyHttpUrl, BaseModel, Field, ValidationError
 
 from sandbox.callbacks import Step
 from sandbox.faults import ProviderError
@@ -59,8 +59,17 @@ _FAILURES = {
     30006: "Landline or unreachable carrier",
     30007: "Message filtered",
     30008: "Unknown error",
+    63013: "Channel policy violation",
     63016: "Outside the allowed window, a template is needed",
+    63018: "Rate limit exceeded for Channel",
+    63040: "Template rejected",
+    63041: "Template paused",
+    63042: "Template disabled",
+    63112: "The WhatsApp Business Account of this sender was disabled",
 }
+_WINDOW = timedelta(hours=24)
+_REFUSED_TEMPLATES = {"rejected": 63040, "paused": 63041, "disabled": 63042}
+_LONGEST_WHATSAPP_TEMPLATE = 1024
 
 
 def refusal(status: int, code: int, message: str, retry_after: int | None = None) -> ProviderError:
@@ -218,6 +227,59 @@ async def fetch_content(sid: str, request: Request, world: TheWorld) -> JSONResp
     return JSONResponse(_content(world, template))
 
 
+@router.post("/v1/Content/{sid}/ApprovalRequests/whatsapp", status_code=201)
+async def ask_for_approval(sid: str, request: Request, world: TheWorld) -> JSONResponse:
+    """Have a template reviewed, under a name that no other has."""
+    template = _template(world, sid, request)
+    try:
+        asked = _ApprovalRequest.model_validate_json(await request.body())
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise bad(20001, f"Invalid approval request: {place}: {error.errors()[0]['msg']}") from None
+    if template.status != "unsubmitted" or any(each.name == asked.name for each in world.templates.all()):
+        raise bad(20001, "The template was submitted before, or its name is taken")
+    changed = world.templates.change(sid, status="received", name=asked.name, category=asked.category)
+    assert changed is not None
+    return JSONResponse({**_approval(changed), "allow_category_change": True}, status_code=201)
+
+
+@router.get("/v1/Content/{sid}/ApprovalRequests")
+async def fetch_approval(sid: str, request: Request, world: TheWorld) -> JSONResponse:
+    template = _template(world, sid, request)
+    if template.status == "received" and world.templates.reviewed_by_itself:
+        template = world.templates.change(sid, status="approved") or template
+    return JSONResponse(
+        {
+            "sid": sid,
+            "account_sid": world.configuration.twilio_account_sid,
+            "whatsapp": {"type": "whatsapp", **_approval(template), "allow_category_change": True},
+            "url": f"https://content.twilio.com/v1/Content/{sid}/ApprovalRequests",
+        }
+    )
+
+
+class _ApprovalRequest(BaseModel):
+    name: str = Field(pattern=r"^[a-z0-9_]{1,512}$")
+    category: Literal["UTILITY", "MARKETING", "AUTHENTICATION"]
+
+
+def _approval(template: StoredTemplate) -> dict[str, Any]:
+    return {
+        "name": template.name or "",
+        "category": template.category or "",
+        "content_type": next(iter(template.types)),
+        "status": template.status,
+        "rejection_reason": template.rejection_reason,
+    }
+
+
+def _template(world: World, sid: str, request: Request) -> StoredTemplate:
+    template = world.templates.get(sid)
+    if template is None:
+        raise not_found(request)
+    return template
+
+
 def write_back(
     world: World,
     person: str,
@@ -333,6 +395,12 @@ def _new_message(world: World, form: Mapping[str, str]) -> NewEntry:
     if callback and not is_http_url(callback):
         raise bad(21609, f"The StatusCallback URL {callback} is not a valid URL.")
     _judge_validity(form.get("ValidityPeriod"))
+    media = form.get("MediaUrl")
+    if media and not (media.startswith("https://") and is_http_url(media)):
+        raise bad(21620, f"Invalid media URL(s): {media}")
+    error = None
+    if channel == "whatsapp":
+        error = _sender_trouble(world, from_number) or _outside_window(world, number, from_number, content_sid)
     query = httpx.URL(callback or "").params
     return NewEntry(
         provider="twilio",
@@ -349,9 +417,49 @@ def _new_message(world: World, form: Mapping[str, str]) -> NewEntry:
             "content_sid": content_sid,
             "content_variables": variables,
             "buttons": buttons,
-            "error_code": _error_to_come(world.people.at(number)),
+            "media": [media] if media else _media(world, content_sid),
+            "error_code": error or _error_to_come(world.people.at(number)),
         },
     )
+
+
+def _media(world: World, content_sid: str | None) -> list[str]:
+    template = world.templates.get(content_sid) if content_sid else None
+    return template.media if template else []
+
+
+def sender_block(world: World, sender: str) -> tuple[int, bool] | None:
+    """Why messages from a sender do not get through, and whether they are refused at once; None if they do."""
+    told = world.people.blocked("whatsapp_senders", "*", sender)
+    if told is None:
+        return None
+    code, how = told.split(":")
+    return int(code), how == "refused"
+
+
+def _sender_trouble(world: World, sender: str) -> int | None:
+    blocked = sender_block(world, sender)
+    if blocked is None:
+        return None
+    code, at_once = blocked
+    if at_once:
+        raise bad(code, _FAILURES.get(code, "The sender is blocked"))
+    return code
+
+
+def _outside_window(world: World, number: str, sender: str, content_sid: str | None) -> int | None:
+    """Why a message fails that is no approved template, when the person has not written within 24 hours."""
+    template = world.templates.get(content_sid) if content_sid else None
+    if template and template.status in _REFUSED_TEMPLATES:
+        return _REFUSED_TEMPLATES[template.status]
+    if content_sid and (template is None or template.status == "approved"):
+        return None
+    since = datetime.now(UTC) - _WINDOW
+    wrote = any(
+        entry.direction == "inbound" and entry.channel == "whatsapp" and entry.sender == sender and entry.at > since
+        for entry in world.ledger.of_provider("twilio", number)
+    )
+    return None if wrote else 63016
 
 
 def is_http_url(text: str) -> bool:
@@ -399,6 +507,8 @@ def _text(
         if not re.fullmatch(r"HX[0-9a-f]{32}", content_sid):
             raise bad(21655, "The ContentSid Parameter is invalid")
         template = world.templates.get(content_sid)
+        if template and len(template.text(variables)) > _LONGEST_WHATSAPP_TEMPLATE:
+            raise bad(21617, "The message body exceeds the 1024 character limit")
         if template:
             return template.text(variables), template.buttons(variables)
         # Made in Twilio's console and so unknown here: its variables are all there is to show.
@@ -431,6 +541,8 @@ def _fate(world: World, entry: Entry, person: Person) -> list[Step]:
     def step(status: str, after: float) -> Step:
         return _status_step(world, entry, status, after)
 
+    if entry.details["error_code"] and person.delivery == "delivered":
+        return [step("queued", 0.1), step("failed", 0.6)]
     match person.delivery:
         case "never":
             return []
@@ -492,9 +604,9 @@ def _resource(world: World, entry: Entry) -> dict[str, Any]:
         "error_message": _FAILURES.get(error, "Unknown error") if error else None,
         "from": theirs if inbound else None if unknown_yet else ours,
         "messaging_service_sid": service,
-        "num_media": "0",
+        "num_media": str(len(entry.details.get("media", []))),
         "num_segments": "0" if unknown_yet else str(segments(entry.text)),
-        "price": None,
+        "price": _price(entry),
         "price_unit": "USD",
         "sid": entry.provider_id,
         "status": entry.status,
@@ -502,6 +614,13 @@ def _resource(world: World, entry: Entry) -> dict[str, Any]:
         "to": ours if inbound else theirs,
         "uri": f"{uri}.json",
     }
+
+
+def _price(entry: Entry) -> str | None:
+    """What is charged for a message, known once it is delivered; a charge is negative."""
+    if entry.direction != "outbound" or not entry.reached("delivered"):
+        return None
+    return "-0.00500" if entry.channel == "whatsapp" else f"-{0.0079 * segments(entry.text):.5f}"
 
 
 def _messages_with(world: World, query: Mapping[str, str]) -> Iterator[Entry]:
@@ -552,7 +671,7 @@ def _content(world: World, template: StoredTemplate) -> dict[str, Any]:
     url = f"https://content.twilio.com/v1/Content/{template.sid}"
     created = template.date_created.strftime("%Y-%m-%dT%H:%M:%SZ")
     return {
-        **template.model_dump(exclude={"date_created"}),
+        **template.model_dump(include={"sid", "friendly_name", "language", "variables", "types"}),
         "account_sid": world.configuration.twilio_account_sid,
         "date_created": created,
         "date_updated": created,

@@ -1,13 +1,15 @@
-"""WhatsApp templates as Twilio's Content API keeps them: a text and its quick-reply buttons."""
+"""WhatsApp templates as Twilio's Content API keeps them: a text, its quick-reply buttons, what reviewers say."""
 
 import re
 import secrets
 import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+ReviewStatus = Literal["unsubmitted", "received", "pending", "approved", "rejected", "paused", "disabled"]
 
 
 class WhatsAppTemplate(BaseModel):
@@ -24,10 +26,18 @@ class WhatsAppTemplate(BaseModel):
 class StoredTemplate(WhatsAppTemplate):
     sid: str
     date_created: datetime
+    status: ReviewStatus = "unsubmitted"
+    name: str | None = None
+    category: str | None = None
+    rejection_reason: str = ""
 
     def text(self, variables: Mapping[str, str]) -> str:
         content = next(iter(self.types.values()))
         return _filled(str(content.get("body", "")), self.variables | dict(variables))
+
+    @property
+    def media(self) -> list[str]:
+        return [str(each) for content in self.types.values() for each in content.get("media", [])]
 
     def buttons(self, variables: Mapping[str, str]) -> list[dict[str, str]]:
         """The quick replies as ``{"title", "id"}``, as the phone shows them."""
@@ -46,6 +56,19 @@ class StoredTemplate(WhatsAppTemplate):
 class WhatsAppTemplates:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self.reviewed_by_itself = True
+
+    def change(self, sid: str, **changes: object) -> StoredTemplate | None:
+        """Change what is known of a template, such as what its reviewers say."""
+        known = self.get(sid)
+        if known is None:
+            return None
+        changed = known.model_copy(update=changes)
+        with self._connection:
+            self._connection.execute(
+                "update whatsapp_templates set record = ? where sid = ?", (changed.model_dump_json(), sid)
+            )
+        return changed
 
     def add(self, template: WhatsAppTemplate) -> StoredTemplate:
         stored = StoredTemplate(

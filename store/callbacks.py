@@ -100,6 +100,7 @@ async def keep(
 async def answered(connection: Connection, channel: Channel, number: str, provider_id: str | None) -> UUID | None:
     """Return the message a text from a number answers.
 
+    A button of an old message that is pressed today answers that message: the provider names it.
     Customers may share a number: the message decides whose answer it is. A question that still
     waits for its answer comes before a newer message that asks nothing, and one that may never have
     left after all that did.
@@ -111,7 +112,7 @@ async def answered(connection: Connection, channel: Channel, number: str, provid
         """
         select m.id from messages m join enrolments e on e.id = m.enrolment_id
         where m.channel = $1 and m.recipient = $2 and m.status <> all($4)
-          and m.sending_at > now() - make_interval(days => $5)
+          and (m.sending_at > now() - make_interval(days => $5) or m.provider_id = $3)
         order by m.provider_id is not distinct from $3::text and $3 is not null desc, m.status = any($7),
                  $6 = any(m.awaits) and m.replied_at is null and e.outcome is null desc, m.sending_at desc
         limit 1

@@ -162,6 +162,7 @@ async def _forget_found(connection: Connection, whose: Whose) -> None:
     for statement in (
         f"with {held.WHO} update callbacks set body = '{{}}', address = null from who where {held.CALLBACKS}",
         f"with {held.WHO} delete from rejected_events using who where {held.REJECTED}",
+        f"with {held.WHO} delete from whatsapp_conversations using who where {held.CONVERSATIONS}",
     ):
         await connection.execute(statement, *whose.arguments)
 

@@ -228,6 +228,13 @@ SECTIONS: dict[str, Section] = {
         held.CALLBACKS,
         "received_at, provider, callback_id",
     ),
+    "whatsapp_conversations": Section(
+        "whatsapp_conversations",
+        "Which of our numbers they wrote to by WhatsApp, and which wrote to them, and when last.",
+        ("address", "sender", "wrote_at", "sent_at"),
+        held.CONVERSATIONS,
+        "sender",
+    ),
     "audit": Section(
         "audit",
         "What operators did about them.",
@@ -238,6 +245,7 @@ SECTIONS: dict[str, Section] = {
 
 _OURS = "says nothing of a customer"
 _DEAD = "exists only of the erased, of whom nothing can be exported"
+_PAID = "what sending costs us"
 
 _NEXT_LOOK = "when they are to be looked at again"
 
@@ -277,6 +285,12 @@ WITHHELD: dict[str, str] = {
     "messages.decided_after": "a place in an order of ours",
     "messages.lookups": "how often a provider was asked",
     "messages.look_after": "when a provider is asked next",
+    "messages.cost": _PAID,
+    "messages.currency": _PAID,
+    "messages.price": _PAID,
+    "messages.price_currency": _PAID,
+    "whatsapp_templates": _OURS,
+    "sender_blocks": _OURS,
 }
 """Tables and columns that are in no section, and why."""
 

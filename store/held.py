@@ -18,6 +18,7 @@ WHO = "who as (select $1::bigint as customer, $2::text[] as addresses, $3::text[
 MINE = "customer_id = who.customer"
 OF_MY_MESSAGES = "message_id in (select id from messages where customer_id = who.customer)"
 CALLBACKS = f"({OF_MY_MESSAGES} or address = any(who.addresses))"
+CONVERSATIONS = "address = any(who.addresses)"
 REJECTED = """
     (btrim(body ->> 'userId') = any(who.ids) or btrim(body ->> 'anonymousId') = any(who.ids)
      or btrim(body ->> 'previousId') = any(who.ids)

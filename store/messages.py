@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from domain.messages import RANK, DeliverRequest, Status
+from domain.tariffs import Cost
 from domain.uncertain import Resolution, fact
 from store import contact, enrolments
 from store.contact import Person
@@ -217,8 +219,14 @@ async def claim(
     content: dict[str, Any] | None,
     links: Sequence[str],
     provider: str,
+    anew: bool = False,
+    cost: Cost | None = None,
 ) -> int:
     """Commit a message to be sent; a text rendered in an earlier attempt is kept.
+
+    Args:
+        anew: Unless this takes its place.
+        cost: What it will cost, if that is known.
 
     Returns:
         The attempt, which fences what is recorded about it.
@@ -226,9 +234,12 @@ async def claim(
     await _propose(connection, proposal, status)
     attempt: int = await connection.fetchval(
         """
-        update messages set attempt = attempt + 1, recipient = $2, content = coalesce(content, $3),
-            links = case when content is null then $4 else links end, locale = coalesce(locale, $5),
-            template_version = coalesce(template_version, $6), provider = $7, awaits = $8, sending_at = now()
+        update messages set attempt = attempt + 1, recipient = $2,
+            content = case when content is null or $9 then $3 else content end,
+            links = case when content is null or $9 then $4 else links end,
+            locale = case when locale is null or $9 then $5 else locale end,
+            template_version = case when template_version is null or $9 then $6 else template_version end,
+            provider = $7, awaits = $8, sending_at = now(), cost = $10, currency = $11
         where id = $1 returning attempt
         """,
         proposal.message,
@@ -239,6 +250,9 @@ async def claim(
         version,
         provider,
         list(proposal.request.awaits),
+        anew,
+        cost.amount if cost else None,
+        cost.currency if cost else None,
     )
     return attempt
 
@@ -495,6 +509,13 @@ async def advance(
         else [],
     )
     return Moved(*row.values()) if row else None
+
+
+async def priced(connection: Connection, message: UUID, price: Decimal, currency: str) -> None:
+    """Keep what the provider says it took for a message, beside the estimate it was sent by."""
+    await connection.execute(
+        "update messages set price = $2, price_currency = $3 where id = $1", message, price, currency
+    )
 
 
 async def explain(connection: Connection, message: UUID, reason: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import asyncpg
 
+from store import contact
 from store.database import Connection
 
 _ENROLMENT = """
@@ -178,3 +179,30 @@ async def counts(connection: Connection, *, since: datetime | None, replay: str 
         by_channel.setdefault(each["channel"], {})[each["status"]] = each["messages"]
     said = {each["note"]: each["events"] for each in notes}
     return {**dict(row), "notes": said, "enrolments": by_journey, "messages": by_channel}
+
+
+async def costs(
+    connection: Connection, *, since: datetime | None, until: datetime | None, journey: str | None
+) -> list[asyncpg.Record]:
+    """Return what messages cost that left or may have, by journey and channel.
+
+    Args:
+        since: Only what was decided about from this wall time on, and before `until`.
+        journey: Only this journey, or campaign under its name as a journey; None for all.
+    """
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        select journey, channel, currency, price_currency, count(*) as messages, sum(cost) as cost,
+               sum(price) as price, count(*) filter (where cost is null) as without_estimate
+        from messages
+        where (status <> all($1) or price is not null)
+          and ($2::timestamptz is null or created_at >= $2) and ($3::timestamptz is null or created_at < $3)
+          and ($4::text is null or journey = $4)
+        group by journey, channel, currency, price_currency order by journey, channel, currency, price_currency
+        """,
+        list(contact.NOT_SENT),
+        since,
+        until,
+        journey,
+    )
+    return rows

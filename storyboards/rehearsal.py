@@ -25,7 +25,7 @@ from temporalio import workflow
 from domain.clock import Clock
 from domain.enrolments import Departure, Outcome, Reply, SeenEvent, Start
 from domain.events import Event
-from domain.messages import DeliverRequest, Delivery, Draft, Status, Verdict, message_id
+from domain.messages import DeliverRequest, Delivery, Draft, Order, Status, Verdict
 from storyboards.samples import compared, samples
 from storyboards.ways import Arm, Place, Spot, arms_of, is_at, loops_of, place_of_error, place_of_frame
 from workflows.declaration import Declaration
@@ -313,7 +313,7 @@ class _Stage:
             verb.drafts.append(draft)
             return not self._choose(("gone", verb.place, draft), 2)
         self._step(Messages((draft,)), verb)
-        verb.message = str(message_id(request.enrolment, request.draft.step, request.occurrence))
+        verb.message = str(request.message)
         return True
 
     def pause(self, player: "_Player", due: datetime, met: Callable[[], bool]) -> None:
@@ -479,7 +479,10 @@ class _Player(Journey):
                 self._stage.met(event.event_name)
             return event
 
-    async def cascade(self, *drafts: Draft, until: Status, within: timedelta) -> Delivery | None:
+    async def cascade(
+        self, *drafts: Draft, until: Status, within: timedelta, order: Order = Order.AS_WRITTEN
+    ) -> Delivery | None:
+        # What will be cheapest nobody knows beforehand: it is drawn in the order in which it is written.
         with self._stage.verb("cascade", asked=within, until=until):
             return await super().cascade(*drafts, until=until, within=within)
 
@@ -489,7 +492,7 @@ class _Player(Journey):
 
     async def _ask_to_deliver(self, request: DeliverRequest) -> Delivery:
         self._raise_if_interrupted()
-        message = message_id(request.enrolment, request.draft.step, request.occurrence)
+        message = request.message
         if self._stage.gone(request):
             return Delivery(verdict=Verdict.GONE, message=message, status=Status.ACCEPTED, at=self.now)
         return Delivery(verdict=Verdict.SKIPPED, message=message, reason="no_address")

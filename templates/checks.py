@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from domain.messages import Channel, Content
+from templates.files import SESSION
 from templates.letter import Footer
 from templates.limits import too_long
 from templates.renderer import MissingVariable, RenderError, Text
+from templates.whatsapp import NoTemplate, form_of
 
 _FOOTER = Footer("Example Street 1", "https://example.com/u", "https://example.com/p")
 LONGEST_TRACKED = "https://example.com/r/" + "x" * 60
@@ -35,6 +37,11 @@ def check(text: Text, provided: Iterable[str], *, company: str, site: str, track
     """
     given = {**_values(provided), "company": company, "site": site}
     problems = [] if text.channel is not Channel.WHATSAPP or text.category else ["category: is required for whatsapp"]
+    if text.channel is Channel.WHATSAPP and text.category not in (None, SESSION):
+        try:
+            form_of(text, company=company, site=site)
+        except NoTemplate as refused:
+            return Checked(tuple(refused.problems), None)
     try:
         sample = text.render(given, track=lambda _: track, footer=_FOOTER)
     except MissingVariable as missing:

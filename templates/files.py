@@ -1,7 +1,7 @@
 """The file of a text: a header between two lines ``---``, then the body."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from liquid import BoundTemplate
 
@@ -28,10 +28,12 @@ OPTIONAL: Mapping[Channel, frozenset[str]] = {
     Channel.INBOX: frozenset({"link"}),
     Channel.POPUP: frozenset({"link", "button", "surface"}),
     Channel.BANNER: frozenset({"link", "button", "surface"}),
-    Channel.WHATSAPP: frozenset({"button", "category"}),
+    Channel.WHATSAPP: frozenset({"button", "category", "media"}),
 }
-CATEGORIES = ("marketing", "utility", "authentication")
-"""WhatsApp's categories of templates (twilio.com/docs/content/overview)."""
+SESSION = "session"
+"""Of a WhatsApp text that only answers a customer who has just written: it never becomes a template."""
+CATEGORIES = ("marketing", "utility", "authentication", SESSION)
+"""WhatsApp's categories of templates (twilio.com/docs/content/overview), and what needs none."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class TextFile:
         buttons: Ids and titles, in order.
         category: WhatsApp's, if it is told.
         surface: Where alone a pop-up or banner is shown, if that is told.
+        words: The body as it was written.
     """
 
     header: Mapping[str, BoundTemplate]
@@ -50,6 +53,7 @@ class TextFile:
     body: BoundTemplate
     category: str | None = None
     surface: Surface | None = None
+    words: str = ""
 
     @property
     def templates(self) -> list[BoundTemplate]:
@@ -78,7 +82,7 @@ def parse_file(source: str, channel: Channel) -> TextFile:
     body = "\n".join(lines[begin:])
     if not body.strip():
         raise Broken(max(len(lines), 1), "there is no body")
-    return _parse_header(head, channel, parse(body, line=begin + 1))
+    return replace(_parse_header(head, channel, parse(body, line=begin + 1)), words=body)
 
 
 def _parse_header(lines: list[str], channel: Channel, body: BoundTemplate) -> TextFile:

@@ -15,6 +15,7 @@ from domain.messages import (
     WhatsAppContent,
 )
 from domain.sms import encoding, segments
+from templates.files import SESSION
 
 SMS_SEGMENTS = 6
 SUBJECT = 150
@@ -22,8 +23,9 @@ PUSH_TITLE, PUSH_BODY = 65, 240
 """What phones show of a notification."""
 INBOX_TITLE, INBOX_BODY = 120, 4000
 WHATSAPP_BODY = 1000
-WHATSAPP_BUTTONS, WHATSAPP_BUTTON_TITLE = 3, 20
-"""Quick replies (twilio.com/docs/content/twilio-quick-reply)."""
+WHATSAPP_BUTTONS, WHATSAPP_BUTTON_TITLE, WHATSAPP_BUTTON_ID = 3, 20, 128
+WHATSAPP_TEMPLATE_BUTTONS, WHATSAPP_TEMPLATE_BUTTON_TITLE = 10, 25
+"""Quick replies inside the customer-service window, and of templates (twilio.com/docs/content/twilio-quick-reply)."""
 CALL_TOPIC, CALL_SCRIPT = 120, 4000
 CALL_SPOKEN = 600
 """Most people have hung up after that: it is some forty seconds."""
@@ -37,6 +39,11 @@ def too_long(content: Content) -> list[str]:
     return list(_excesses(content))
 
 
+def fits_session(content: WhatsAppContent) -> bool:
+    """Whether a message may go out as free text, inside the customer-service window."""
+    return not too_long(content.model_copy(update={"category": None}))
+
+
 def _excesses(content: Content) -> Iterator[str]:
     match content:
         case EmailContent():
@@ -46,9 +53,13 @@ def _excesses(content: Content) -> Iterator[str]:
             yield from _over("body", segments(content.text), SMS_SEGMENTS, unit)
         case WhatsAppContent():
             yield from _over("body", len(content.text), WHATSAPP_BODY)
-            yield from _over("button", len(content.buttons), WHATSAPP_BUTTONS, "of them")
+            most, longest = WHATSAPP_BUTTONS, WHATSAPP_BUTTON_TITLE
+            if content.category not in (None, SESSION):
+                most, longest = WHATSAPP_TEMPLATE_BUTTONS, WHATSAPP_TEMPLATE_BUTTON_TITLE
+            yield from _over("button", len(content.buttons), most, "of them")
             for button in content.buttons:
-                yield from _over(f"button {button.id}", len(button.title), WHATSAPP_BUTTON_TITLE)
+                yield from _over(f"button {button.id}", len(button.title), longest)
+                yield from _over(f"id of button {button.id[:20]}", len(button.id), WHATSAPP_BUTTON_ID)
         case PushContent() | WebPushContent():
             yield from _over("title", len(content.title), PUSH_TITLE)
             yield from _over("body", len(content.body), PUSH_BODY)

@@ -252,7 +252,12 @@ class _Rendering:
             case Channel.SMS:
                 return SmsContent(text=self._with_links(body))
             case Channel.WHATSAPP:
-                return WhatsAppContent(text=self._with_links(body), buttons=self._buttons())
+                return WhatsAppContent(
+                    text=self._with_links(body),
+                    buttons=self._buttons(),
+                    media=as_address(self._header("media"), self._site) if "media" in self._text.file.header else None,
+                    category=self._text.category,
+                )
             case Channel.PUSH:
                 return PushContent(
                     title=one_line(self._header("title")),

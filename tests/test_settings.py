@@ -59,6 +59,14 @@ def deployment(file: Path, says: str = "") -> Deployment:
         ('[policy.consent]\nsms = "perhaps"', "policy.consent.sms", "'assumed' or 'required'"),
         ('[policy.blocks.refused]\non = "loan_refused"', "policy.blocks.refused.lasts", "required"),
         ('[policy.topics.Offers.title]\nen = "Offers"', "policy.topics.Offers", "match pattern"),
+        ("[tariffs]\nsms = {segment = -3}", "tariffs.sms.segment", "greater than or equal to 0"),
+        ("[tariffs]\nsms = 3", "tariffs.sms", "valid dictionary"),
+        ("[tariffs]\nsms = {segment = 3, ucs2 = [67, 70]}", "tariffs.sms", "holds no more than one that stands alone"),
+        ("[tariffs]\nwhatsapp = {promotional = 12}", "tariffs.whatsapp.promotional", "'marketing', 'utility'"),
+        ("[tariffs]\nwhatsapp = nan", "tariffs.whatsapp.marketing", "finite number"),
+        ('[tariffs]\ncurrency = "roubles"', "tariffs.currency", "match pattern"),
+        ('[tariffs.numbers."7"]\nsms = {segment = 3}', "tariffs.numbers.7", "match pattern"),
+        ("[tariffs]\nfax = 3", "tariffs.fax", "not permitted"),
     ],
 )
 def test_a_wrong_deployment_is_refused_with_file_field_and_rule(file: Path, says: str, field: str, rule: str) -> None:

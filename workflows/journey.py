@@ -38,9 +38,9 @@ with workflow.unsafe.imports_passed_through():
         Delivery,
         Draft,
         MessageClass,
+        Order,
         Status,
         Verdict,
-        message_id,
     )
     from workflows.audience import leaving
     from workflows.declaration import (
@@ -210,18 +210,28 @@ class Journey(Generic[P]):
         del self._unread[: found + 1]
         return kinds[seen.name].model_validate(seen.fields)
 
-    async def cascade(self, *drafts: Draft, until: Status, within: timedelta) -> Delivery | None:
+    async def cascade(
+        self, *drafts: Draft, until: Status, within: timedelta, order: Order = Order.AS_WRITTEN
+    ) -> Delivery | None:
         """Send by one channel after the other until one has reached the customer.
 
         The next channel is used when the one before was refused or skipped, or did not come to
         `until` within the journey duration. A send of uncertain outcome counts as gone.
 
+        Args:
+            order: Cheapest first: what each message costs, as long as its text is and to where it
+                goes, is reckoned when it is sent.
+
         Returns:
             The delivery that got as far as `until`; None if none was seen to.
         """
-        for last, draft in ((draft is drafts[-1], draft) for draft in drafts):
-            delivery = await self._deliver(draft, awaits=_at_least(until))
-            if delivery.gone and not last and await self._reaches(delivery, until, within):
+        left = list(drafts)
+        while left:
+            # What is cheapest `deliver` decides, and its answer is in the history: that costs no event more.
+            candidates = left if order is Order.CHEAPEST_FIRST else left[:1]
+            draft, delivery = await self._deliver_one_of(candidates, awaits=_at_least(until))
+            left.remove(draft)
+            if delivery.gone and left and await self._reaches(delivery, until, within):
                 self._counts_from = None
                 return delivery
         self._counts_from = None
@@ -439,40 +449,54 @@ class Journey(Generic[P]):
 
     async def _deliver(self, draft: Draft, awaits: tuple[Status, ...] = ()) -> Delivery:
         """Send one draft unless it has gone already; waits as long as the contact policy says."""
-        occurrence = self._occurrences.get(draft.step, 0) + 1 if draft.again else 1
-        known = self._deliveries.get(draft.step)
-        reported = set(awaits) <= self._awaited.get(draft.step, set())
-        if known and not draft.again and (known.verdict is Verdict.FAILED or (known.gone and reported)):
-            return known
-        self._awaited[draft.step] = {*awaits, *self._awaited.get(draft.step, set())}
-        expires_at = self.now + draft.useful_for if draft.useful_for else None
+        return (await self._deliver_one_of([draft], awaits))[1]
+
+    async def _deliver_one_of(self, drafts: Sequence[Draft], awaits: tuple[Status, ...] = ()) -> tuple[Draft, Delivery]:
+        """Send the cheapest of some drafts, unless one of them has gone already; see `_deliver`."""
+        for draft in drafts:
+            if known := self._known(draft, awaits):
+                return draft, known
+        requests = [self._request(draft, awaits) for draft in drafts]
         while True:
             await self._resumed()
-            delivery = await self._ask_to_deliver(
-                DeliverRequest(
-                    enrolment=self._start.enrolment,
-                    draft=draft,
-                    occurrence=occurrence,
-                    decided_after=self._seen,
-                    awaits=tuple(sorted(self._awaited[draft.step])),
-                    expires_at=expires_at,
-                )
-            )
+            first, *others = (each.model_copy(update={"decided_after": self._seen}) for each in requests)
+            delivery = await self._ask_to_deliver(first.model_copy(update={"alternatives": tuple(others)}))
+            request = next(each for each in requests if each.message == delivery.message)
+            draft = request.draft
             if delivery.verdict is not Verdict.NOT_YET:
                 break
             assert delivery.not_before is not None
             await self._until(delivery.not_before, f"{draft.channel} {draft.template}: {delivery.reason}", policy=True)
         self._deliveries[draft.step] = delivery
         if delivery.gone:
-            self._occurrences[draft.step] = occurrence
+            self._occurrences[draft.step] = request.occurrence
             self._advance(str(delivery.message), delivery.status or Status.UNKNOWN)
         self._log.append(_told(draft, delivery, self.now))
         self._describe()
-        return delivery
+        return draft, delivery
+
+    def _known(self, draft: Draft, awaits: tuple[Status, ...]) -> Delivery | None:
+        """Return what became of a draft, if it is not to be asked for again."""
+        known = self._deliveries.get(draft.step)
+        reported = set(awaits) <= self._awaited.get(draft.step, set())
+        if known and not draft.again and (known.verdict is Verdict.FAILED or (known.gone and reported)):
+            return known
+        return None
+
+    def _request(self, draft: Draft, awaits: tuple[Status, ...]) -> DeliverRequest:
+        self._awaited[draft.step] = {*awaits, *self._awaited.get(draft.step, set())}
+        return DeliverRequest(
+            enrolment=self._start.enrolment,
+            draft=draft,
+            occurrence=self._occurrences.get(draft.step, 0) + 1 if draft.again else 1,
+            decided_after=self._seen,
+            awaits=tuple(sorted(self._awaited[draft.step])),
+            expires_at=self.now + draft.useful_for if draft.useful_for else None,
+        )
 
     async def _ask_to_deliver(self, request: DeliverRequest) -> Delivery:
         self._raise_if_interrupted()
-        message = message_id(request.enrolment, request.draft.step, request.occurrence)
+        message = request.message
         try:
             delivery: Delivery = await workflow.execute_activity(
                 "deliver",
@@ -481,7 +505,7 @@ class Journey(Generic[P]):
                 start_to_close_timeout=DELIVER_TIMEOUT,
                 retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1)),
                 cancellation_type=ActivityCancellationType.TRY_CANCEL,
-                summary=f"{request.draft.channel}: {request.draft.template}",
+                summary=_summary(request),
                 priority=_TRANSACTIONAL if request.draft.message_class is MessageClass.TRANSACTIONAL else _MARKETING,
             )
         except ActivityError:
@@ -491,7 +515,7 @@ class Journey(Generic[P]):
             # Only what can never be sent ends so (`deliver` is tried until PostgreSQL is back, and
             # keeps count of the provider's refusals itself). The journey goes on without it.
             return Delivery(verdict=Verdict.FAILED, message=message, reason="given_up")
-        if delivery.message != message:
+        if delivery.message not in (message, *(each.message for each in request.alternatives)):
             # Temporal compares the kinds of commands, and every message is a `deliver`. Without this, a
             # run whose steps were changed under way would take one message for another and leave one out.
             raise RuntimeError(f"{type(self).__name__} asked for another message here before its steps were changed")
@@ -684,6 +708,13 @@ def _spoken(duration: timedelta) -> str:
             count = int(seconds // size)
             return f"{count} {unit}{'' if count == 1 else 's'}"
     return f"{seconds:g} second{'' if seconds == 1 else 's'}"
+
+
+def _summary(request: DeliverRequest) -> str:
+    if not request.alternatives:
+        return f"{request.draft.channel}: {request.draft.template}"
+    drafts = [request.draft, *(each.draft for each in request.alternatives)]
+    return f"the cheapest of {', '.join(f'{draft.channel}: {draft.template}' for draft in drafts)}"
 
 
 def _told(draft: Draft, delivery: Delivery, now: datetime) -> str:

@@ -12,6 +12,9 @@ with workflow.unsafe.imports_passed_through():
 RESOLVE_SENDS = "resolve-sends"
 """The one id of the workflow: there is never more than one."""
 
+REVIEW_TEMPLATES = "review-templates"
+"""The one id of the workflow."""
+
 _SPOKEN = {
     Resolution.FOUND: "found at their providers",
     Resolution.NOT_TAKEN: "never taken by their providers",
@@ -60,3 +63,31 @@ class ResolveSends:
             f"**{self._looked - self._settled.total()}** settled by a callback meanwhile, or to be looked into again"
         )
         workflow.set_current_details("\n\n".join(lines))
+
+
+@workflow.defn
+class ReviewTemplates:
+    """Has WhatsApp's templates reviewed and learns what became of them; ends when none is due.
+
+    Started when some are due. What is to be asked about later is left to the next start.
+    """
+
+    @workflow.run
+    async def run(self) -> int:
+        """Go through them round by round; returns how many were looked at."""
+        looked = 0
+        while True:
+            count: int = await workflow.execute_activity(
+                "review_templates",
+                result_type=int,
+                start_to_close_timeout=timedelta(minutes=3),
+                heartbeat_timeout=timedelta(minutes=1),
+                retry_policy=RetryPolicy(maximum_interval=timedelta(seconds=30)),
+                summary="submits WhatsApp templates and asks about their review",
+            )
+            looked += count
+            workflow.set_current_details(f"**Templates looked at:** {looked}")
+            if count == 0:
+                return looked
+            if workflow.info().is_continue_as_new_suggested():
+                workflow.continue_as_new()

@@ -44,6 +44,8 @@ OURS = {
         "policy_version",
         "resolution",
         "evidence",
+        "currency",
+        "price_currency",
     },
     "policies": {"version", "body"},
     "provider_erasures": {"provider", "kind", "subject", "answer"},
@@ -58,6 +60,20 @@ OURS = {
         *("created_by", "published_by", "retired_by"),
     },
     "tombstones": {"identity_hash"},
+    "sender_blocks": {"sender", "code"},
+    "whatsapp_conversations": {"sender"},
+    "whatsapp_templates": {
+        "template",
+        "locale",
+        "edition",
+        "version",
+        "category",
+        "form",
+        "status",
+        "reason",
+        "content_sid",
+        "requested_by",
+    },
 }
 """Columns of such types that hold no words of customers: names, codes, ids and hashes of ours or of providers.
 

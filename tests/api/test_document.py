@@ -8,7 +8,7 @@ import contextlib
 import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -37,7 +37,7 @@ from dispatch.plan import plan, summarise
 from domain.messages import Channel, Status
 from policy.showing import impression
 from segments import form as forms
-from store import events, segments
+from store import events, segments, whatsapp
 from store.segments import NewVersion
 from tests.api.conftest import application, client_of
 from tests.api.fuzz import Credentials, FromEverywhere, Known
@@ -87,6 +87,9 @@ async def seeded(scene: Scene) -> Known:
     ]
     popup = await scene.sent(people[0], Channel.POPUP)
     await scene.batch({"type": "track", "messageId": uuid4().hex, "userId": bystander})
+    async with scene.context.pool.acquire() as connection:
+        # The number the document gives as its example.
+        await whatsapp.block_sender(connection, "+14155550100", "63112", timedelta(hours=1))
     users, numbers, messages = (
         [person.user_id for person in people],
         [person.enrolment for person in people],

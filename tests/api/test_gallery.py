@@ -59,6 +59,8 @@ async def test_a_journey_is_shown_with_its_story_its_parameters_and_its_texts(sc
         "Your application is saved: go on where you stopped",
         "Заявка сохранена: продолжите с того же места",
         "<code>credit_application_submitted</code>",
+        "1 segment, 0.0083 USD",
+        "2 segments, 0.0166 USD",
     ):
         assert part in page
     # One picture for wide screens, one for narrow ones.

@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
@@ -535,3 +536,73 @@ async def test_a_callback_follows_its_message_to_the_customer_it_was_merged_into
     await scene.twilio_says(message, "delivered")
     assert await scene.heard(person) == []
     assert await scene.heard(other) == [("delivery_status", "delivered")]
+
+
+async def test_a_button_of_last_months_message_pressed_today_answers_that_message(scene: Scene) -> None:
+    person = await scene.person()
+    sid = f"SM{uuid4().hex}"
+    old = await scene.sent(person, Channel.WHATSAPP, awaits=[Status.REPLIED], provider_id=sid)
+    newest = await scene.sent(person, Channel.WHATSAPP)
+    await scene.context.pool.execute("update messages set sending_at = now() - interval '45 days' where id = $1", old)
+    pressed = {"ButtonPayload": "never", "ButtonText": "Do not call", "OriginalRepliedMessageSid": sid}
+    await scene.texts(f"whatsapp:{person.phone}", "Do not call", **pressed)
+    assert (await scene.status(old), await scene.status(newest)) == ("replied", "accepted")
+    # Its run still waits for it, and hears which button it was.
+    assert await scene.heard(person) == [("reply", "never")]
+
+
+async def test_a_button_whose_stay_has_ended_is_kept_with_its_message_and_signals_nobody(scene: Scene) -> None:
+    person = await scene.person()
+    sid, tap = f"SM{uuid4().hex}", f"SM{uuid4().hex}"
+    old = await scene.sent(person, Channel.WHATSAPP, awaits=[Status.REPLIED], provider_id=sid)
+    await scene.tells("track", person.user_id, event="credit_application_submitted")
+    await scene.dispatched(person.customer)
+    await scene.context.pool.execute("update messages set sending_at = now() - interval '45 days' where id = $1", old)
+    pressed = {"ButtonPayload": "now", "ButtonText": "Right now", "OriginalRepliedMessageSid": sid}
+    await scene.texts(f"whatsapp:{person.phone}", "Right now", tap, **pressed)
+    assert await scene.status(old) == "replied"
+    assert await scene.heard(person) == []
+    (callback,) = await scene.callbacks("twilio", tap)
+    assert callback["body"]["ButtonPayload"] == ["now"]
+
+
+async def test_a_payload_of_an_older_version_is_understood_by_the_title_that_was_pressed(scene: Scene) -> None:
+    person = await scene.person()
+    await scene.sent(person, Channel.WHATSAPP, awaits=[Status.REPLIED])
+    pressed = {"ButtonPayload": "call_now_v1", "ButtonText": "Right now"}
+    await scene.texts(f"whatsapp:{person.phone}", "Right now", **pressed)
+    assert await scene.heard(person) == [("reply", "now")]
+
+
+async def test_what_the_provider_took_is_kept_beside_the_estimate(scene: Scene) -> None:
+    person = await scene.person()
+    message = await scene.sent(person, Channel.SMS)
+    await scene.twilio_says(message, "delivered", Price="-0.00790", PriceUnit="usd")
+    row = await scene.row(message)
+    assert (row["price"], row["price_currency"]) == (Decimal("0.0079"), "USD")
+    other = await scene.sent(person, Channel.SMS)
+    await scene.twilio_says(other, "delivered", Price="nonsense", PriceUnit="usd")
+    assert (await scene.row(other))["price"] is None
+
+
+async def test_a_message_that_failed_for_its_sender_tells_of_the_sender(scene: Scene) -> None:
+    person = await scene.person()
+    sender = f"+1555{uuid4().int % 10_000_000:07d}"
+    message = await scene.sent(person, Channel.WHATSAPP)
+    await scene.twilio_says(message, "failed", ErrorCode="63112", From=f"whatsapp:{sender}")
+    blocks = await scene.get("/v1/whatsapp/senders/blocks")
+    (block,) = [each for each in blocks.json() if each["sender"] == sender]
+    assert block["code"] == "63112"
+    assert (await scene.as_operator("DELETE", f"/v1/whatsapp/senders/{sender}/block")).status_code == 204
+    again = await scene.as_operator("DELETE", f"/v1/whatsapp/senders/{sender}/block")
+    assert (again.status_code, again.json()["code"]) == (404, "not_blocked")
+
+
+async def test_what_somebody_writes_opens_the_window_of_the_number_they_wrote_to(scene: Scene) -> None:
+    person = await scene.person()
+    await scene.texts(f"whatsapp:{person.phone}", "hello", To="whatsapp:+15550001111")
+    await scene.texts(person.phone, "an SMS")
+    rows = await scene.context.pool.fetch("select * from whatsapp_conversations where address = $1", person.phone)
+    assert [(row["sender"], row["wrote_at"] is not None, row["sent_at"]) for row in rows] == [
+        ("+15550001111", True, None)
+    ]

@@ -4,6 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from domain.messages import (
+    ApprovedTemplate,
     Button,
     CallContent,
     Content,
@@ -22,6 +23,7 @@ ADDRESS = "anna.secret@cars.example"
 PHONE = "+79161234567"
 DEVICE = "device-token-of-anna"
 TEXT = "Анна, your application is waiting"
+OTHER_SENDER = "+15557654322"
 UNSUBSCRIBE = "https://j.example/u/abc"
 
 
@@ -56,6 +58,20 @@ def sms(valid_for: timedelta | None = None) -> Letter:
 
 def whatsapp(*buttons: Button) -> Letter:
     return letter(WhatsAppContent(text=TEXT, buttons=buttons), PHONE)
+
+
+SID = "HX" + "1" * 32
+
+
+def template(*buttons: Button) -> Letter:
+    """A WhatsApp message by an approved template."""
+    used = ApprovedTemplate(sid=SID, variables={"1": "Анна", "2": "https://j.example/r/abc"}, category="marketing")
+    content = WhatsAppContent(text=TEXT, buttons=buttons, category="marketing", template=used, sender=OTHER_SENDER)
+    return letter(content, PHONE)
+
+
+def picture() -> Letter:
+    return letter(WhatsAppContent(text=TEXT, media="https://cars.example/7.jpg"), PHONE)
 
 
 def push(link: str | None = "https://j.example/r/abc", valid_for: timedelta | None = None) -> Letter:

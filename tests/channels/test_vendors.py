@@ -10,6 +10,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from activities.templates import resource_of
 from channels.call_centre import CallCentre
 from channels.fcm import Fcm
 from channels.protocol import Search
@@ -17,19 +18,25 @@ from channels.sendgrid import SendGrid
 from channels.twilio import TwilioSms, TwilioWhatsApp
 from channels.web_push import WebPush
 from domain.messages import Button, Letter
+from templates.whatsapp import Form, Gap
 from tests.channels import letters
 from tests.channels.browser import Browser
 from tests.channels.conftest import taken_by_twilio
 from tests.channels.provider import Answer, Asked, Provider, answer_json
 from tests.channels.vendors import (
     ASK_FOR_CALL,
+    ASK_FOR_REVIEW,
     CALL,
     DELETE_TEXT,
     ERASE_MAIL,
     LIST_TEXTS,
     MAIL,
+    MAKE_TEMPLATE,
     OPERATIONS,
+    PICTURE_MESSAGE,
     PUSH,
+    SUBMIT_TEMPLATE,
+    TEMPLATE_MESSAGE,
     TEXT_MESSAGE,
     WEB_PUSH,
     Operation,
@@ -73,6 +80,27 @@ def since_now(letter: Letter) -> Search:
     return Search(letter, since=datetime.now(UTC))
 
 
+PLAIN = Form(
+    body="Dear {{1}}, your car is here: {{2}}.",
+    gaps=(
+        Gap(liquid="{{ customer.first_name }}", is_link=False, sample="first name"),
+        Gap(liquid="https://cars.example/{{ event.car }}", is_link=True, sample="https://cars.example/1"),
+    ),
+    category="marketing",
+    language="en",
+)
+FORMS = {
+    "words": PLAIN,
+    "buttons": PLAIN.model_copy(update={"buttons": BUTTONS}),
+    "a picture": PLAIN.model_copy(update={"media": "https://cars.example/7.jpg"}),
+    "both": PLAIN.model_copy(update={"buttons": BUTTONS, "media": "https://cars.example/7.mp4"}),
+}
+
+
+def making(form: Form) -> Callable[[Channels], Awaitable[object]]:
+    return lambda by: by.whatsapp.make("car_is_here_en_1", resource_of(form))
+
+
 MADE: dict[str, tuple[Operation, Callable[[Channels], Awaitable[object]]]] = {
     "an email": (MAIL, lambda by: by.sendgrid.send(letters.email())),
     "an email nobody can unsubscribe from": (MAIL, lambda by: by.sendgrid.send(letters.email(unsubscribe_url=None))),
@@ -80,6 +108,14 @@ MADE: dict[str, tuple[Operation, Callable[[Channels], Awaitable[object]]]] = {
     "an SMS": (TEXT_MESSAGE, lambda by: by.sms.send(letters.sms())),
     "an SMS that is worth nothing later": (TEXT_MESSAGE, lambda by: by.sms.send(letters.sms(HOUR))),
     "a WhatsApp": (TEXT_MESSAGE, lambda by: by.whatsapp.send(letters.whatsapp(*BUTTONS))),
+    "a WhatsApp with a picture": (PICTURE_MESSAGE, lambda by: by.whatsapp.send(letters.picture())),
+    "a WhatsApp template": (TEMPLATE_MESSAGE, lambda by: by.whatsapp.send(letters.template(*BUTTONS))),
+    **{f"a new template with {what}": (MAKE_TEMPLATE, making(form)) for what, form in FORMS.items()},
+    "a template to be reviewed": (
+        SUBMIT_TEMPLATE,
+        lambda by: by.whatsapp.submit(letters.SID, "car_is_here_en_1", "marketing"),
+    ),
+    "a question about a review": (ASK_FOR_REVIEW, lambda by: by.whatsapp.review(letters.SID)),
     "a question about an SMS": (LIST_TEXTS, lambda by: by.sms.find(since_now(letters.sms()))),
     "a question about a WhatsApp": (LIST_TEXTS, lambda by: by.whatsapp.find(since_now(letters.whatsapp()))),
     "the deletion of a text": (DELETE_TEXT, lambda by: by.sms.erase(SID)),
@@ -145,6 +181,9 @@ def test_every_operation_is_tried() -> None:
         ("an email", (b"anna.secret@", b"anna secret")),
         ("an SMS", (b"Body=", b"Text=")),
         ("an SMS", (b"To=%2B", b"To=00")),
+        ("a WhatsApp template", (b"ContentSid=HX", b"ContentSid=XX")),
+        ("a template to be reviewed", (b"MARKETING", b"marketing")),
+        ("a new template with buttons", (b"QUICK_REPLY", b"QUICKREPLY")),
         ("a push", (b'"collapse_key"', b'"collapseKey"')),
         ("a call", (b'"script"', b'"text"')),
     ],

@@ -1,6 +1,7 @@
 """What goes over the wire, byte for byte as each provider documents it."""
 
 import base64
+import json
 import time
 from datetime import timedelta
 
@@ -8,13 +9,14 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
+from pydantic import ValidationError
 from standardwebhooks import Webhook
 
 from channels.call_centre import CallCentre
 from channels.fcm import Fcm
-from channels.protocol import Receipt
+from channels.protocol import Receipt, Review, SenderBlocked
 from channels.sendgrid import SendGrid
-from channels.twilio import TwilioSms, TwilioWhatsApp
+from channels.twilio import TwilioSettings, TwilioSms, TwilioWhatsApp
 from domain.messages import Button
 from tests.channels import letters
 from tests.channels.conftest import ACCESS_TOKEN, ACCOUNT_SID, taken_by_twilio
@@ -108,6 +110,58 @@ async def test_a_whatsapp_with_its_buttons_as_lines(whatsapp_channel: TwilioWhat
     assert form["To"] == f"whatsapp:{letters.PHONE}"
     assert form["From"] == "whatsapp:+15557654321"
     assert form["Body"] == f"{letters.TEXT}\n1 — Yes\n2 — No"
+
+
+async def test_a_template_goes_out_from_the_sender_of_its_conversation(
+    whatsapp_channel: TwilioWhatsApp, provider: Provider
+) -> None:
+    provider.respond = taken_by_twilio
+    assert whatsapp_channel.senders == ("+15557654321", "+15557654322")
+    await whatsapp_channel.send(letters.template())
+    form = provider.asked[0].form
+    assert form["From"] == "whatsapp:+15557654322"
+    assert (form["ContentSid"], form.get("Body")) == (letters.SID, None)
+    assert json.loads(form["ContentVariables"]) == {"1": "Анна", "2": "https://j.example/r/abc"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "review"),
+    [
+        ({"status": "received", "rejection_reason": ""}, Review("submitted")),
+        ({"status": "pending"}, Review("pending")),
+        ({"status": "in_appeal"}, Review("pending")),
+        ({"status": "approved"}, Review("approved")),
+        ({"status": "rejected", "rejection_reason": "INVALID_FORMAT"}, Review("rejected", "INVALID_FORMAT")),
+        ({"status": "paused"}, Review("paused")),
+        ({"status": "disabled"}, Review("disabled")),
+        ({"status": "unsubmitted"}, None),
+        (None, None),
+    ],
+)
+async def test_what_reviewers_say_is_read_from_the_content_api(
+    whatsapp_channel: TwilioWhatsApp, provider: Provider, answer: dict[str, str] | None, review: Review | None
+) -> None:
+    provider.will(answer_json(200, {"sid": letters.SID, "whatsapp": answer}))
+    assert await whatsapp_channel.review(letters.SID) == review
+
+
+async def test_a_blocked_sender_is_no_refusal_of_the_message(
+    whatsapp_channel: TwilioWhatsApp, provider: Provider
+) -> None:
+    provider.will(answer_json(400, {"code": 63018, "message": "Rate limit exceeded for Channel"}))
+    with pytest.raises(SenderBlocked) as blocked:
+        await whatsapp_channel.send(letters.whatsapp())
+    assert (blocked.value.code, blocked.value.sender) == ("63018", "+15557654321")
+    assert blocked.value.lasts == timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("numbers", ["", "14155550100", "+14155550100,", "+14155550100,+14155550100", "whatsapp:Bank"])
+def test_senders_that_are_no_numbers_are_refused_at_start(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, numbers: str
+) -> None:
+    monkeypatch.setenv("TWILIO_WHATSAPP_FROM", numbers)
+    with pytest.raises(ValidationError):
+        TwilioSettings()
 
 
 async def test_a_push_as_fcm_takes_it(fcm: Fcm, provider: Provider) -> None:

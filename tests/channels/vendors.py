@@ -118,6 +118,73 @@ TEXT_MESSAGE = Operation(
     ),
     is_form=True,
 )
+PICTURE_MESSAGE = Operation(
+    "POST",
+    f"{ACCOUNT}/Messages.json",
+    "twilio.com/docs/messaging/api/message-resource, create, with media",
+    "twilio_api_v2010.json",
+    body=an_object(
+        {"To": A_NUMBER, "From": A_NUMBER, "Body": a_text(longest=1600), "MediaUrl": a_text(r"^https://\S+$")},
+        StatusCallback=URL,
+        ValidityPeriod=a_text(r"^[1-9]\d{0,4}$"),
+    ),
+    is_form=True,
+)
+TEMPLATE_MESSAGE = Operation(
+    "POST",
+    f"{ACCOUNT}/Messages.json",
+    "twilio.com/docs/content/send-templates-created-with-the-content-template-builder",
+    "twilio_api_v2010.json",
+    body=an_object(
+        {"To": A_NUMBER, "From": A_NUMBER, "ContentSid": a_text("^HX[0-9a-f]{32}$")},
+        ContentVariables=a_text(r'^\{("\d+": ?".*"(, ?)?)*\}$'),
+        StatusCallback=URL,
+        ValidityPeriod=a_text(r"^[1-9]\d{0,4}$"),
+    ),
+    is_form=True,
+)
+ACTION = an_object({"type": a_text("^QUICK_REPLY$"), "title": a_text(longest=25), "id": a_text(longest=128)})
+BODY = a_text(longest=1024)
+MEDIA = a_list(a_text(r"^https://\S+$"), 1)
+MAKE_TEMPLATE = Operation(
+    "POST",
+    "/v1/Content",
+    "twilio.com/docs/content/content-api-resources, create",
+    "twilio_content_v1.json",
+    body=an_object(
+        {
+            "language": a_text("^[a-z]{2,3}(_[A-Z]{2})?$"),
+            "types": {
+                **an_object(
+                    {},
+                    **{
+                        "twilio/text": an_object({"body": BODY}),
+                        "twilio/quick-reply": an_object({"body": BODY, "actions": a_list(ACTION, 10)}),
+                        "twilio/media": an_object({"body": BODY, "media": MEDIA}),
+                        "whatsapp/card": an_object({"body": BODY, "media": MEDIA, "actions": a_list(ACTION, 10)}),
+                    },
+                ),
+                "minProperties": 1,
+                "maxProperties": 1,
+            },
+        },
+        friendly_name=TEXT,
+        variables={"type": "object", "patternProperties": {r"^\d+$": TEXT}, "additionalProperties": False},
+    ),
+)
+SUBMIT_TEMPLATE = Operation(
+    "POST",
+    "/v1/Content/HX[0-9a-f]{32}/ApprovalRequests/whatsapp",
+    "twilio.com/docs/content/content-api-resources, submit for approval",
+    "twilio_content_v1.json",
+    body=an_object({"name": a_text("^[a-z0-9_]{1,512}$"), "category": a_text("^(UTILITY|MARKETING|AUTHENTICATION)$")}),
+)
+ASK_FOR_REVIEW = Operation(
+    "GET",
+    "/v1/Content/HX[0-9a-f]{32}/ApprovalRequests",
+    "twilio.com/docs/content/content-api-resources, fetch approval status",
+    "twilio_content_v1.json",
+)
 LIST_TEXTS = Operation(
     "GET",
     f"{ACCOUNT}/Messages.json",
@@ -181,14 +248,20 @@ CALL = Operation(
 )
 ASK_FOR_CALL = Operation("GET", "/calls/[0-9a-f-]{36}", "channels/call_centre.py", None)
 
-OPERATIONS = (MAIL, ERASE_MAIL, TEXT_MESSAGE, LIST_TEXTS, DELETE_TEXT, PUSH, WEB_PUSH, CALL, ASK_FOR_CALL)
+OPERATIONS = (
+    *(MAIL, ERASE_MAIL, TEXT_MESSAGE, PICTURE_MESSAGE, TEMPLATE_MESSAGE, LIST_TEXTS, DELETE_TEXT),
+    *(MAKE_TEMPLATE, SUBMIT_TEMPLATE, ASK_FOR_REVIEW, PUSH, WEB_PUSH, CALL, ASK_FOR_CALL),
+)
 
 
 def operation_of(asked: Asked) -> Operation:
-    """Return the one operation a request is."""
+    """Return the one operation a request is; of several ways to send a message, the one it has the fields of."""
     path = urlsplit(asked.target).path
-    (found,) = [each for each in OPERATIONS if each.method == asked.method and re.fullmatch(each.path, path)]
-    return found
+    found = [each for each in OPERATIONS if each.method == asked.method and re.fullmatch(each.path, path)]
+    if len(found) > 1:
+        found = [each for each in found if asked.form.keys() <= (each.body or {})["properties"].keys()][:1]
+    (operation,) = found
+    return operation
 
 
 def judge(operation: Operation, asked: Asked) -> None:
@@ -259,8 +332,10 @@ def _resolved(spec: Schema, found: Schema) -> Schema:
     return _resolved(spec, place)
 
 
-def _typed(value: str, schema: Schema) -> str | int:
-    """Read a text as the number the document wants, as the vendor does with addresses and forms."""
+def _typed(value: str, schema: Schema) -> str | int | list[str]:
+    """Read a text as the number or the list the document wants, as the vendor does with addresses and forms."""
+    if schema.get("type") == "array":
+        return [value]
     return int(value) if schema.get("type") == "integer" else value
 
 

@@ -192,6 +192,10 @@ def test_a_whatsapp_button_is_pressed_and_the_message_read(
     }
     auth = (sandbox.environment["TWILIO_ACCOUNT_SID"], sandbox.environment["TWILIO_AUTH_TOKEN"])
     template = sandbox.client.post("/v1/Content", json=content, auth=auth).raise_for_status().json()
+    asked = f"/v1/Content/{template['sid']}/ApprovalRequests"
+    submitted = {"name": "call_me", "category": "MARKETING"}
+    sandbox.client.post(f"{asked}/whatsapp", json=submitted, auth=auth).raise_for_status()
+    assert sandbox.client.get(asked, auth=auth).json()["whatsapp"]["status"] == "approved"
     created = twilio.messages.create(
         to=f"whatsapp:{phone}",
         from_=sandbox.environment["TWILIO_WHATSAPP_FROM"],

@@ -6,7 +6,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from domain.events import Code, Event
-    from domain.messages import Draft, Status
+    from domain.messages import Draft, Order, Status
     from workflows.audience import InSegment
     from workflows.drafts import call, email, inbox, push, sms
     from workflows.journey import Journey, journey
@@ -24,6 +24,10 @@ class StoryBegun(Event, name="story_begun"):
 
 class CascadeBegun(Event, name="cascade_begun"):
     """Starts the cascade."""
+
+
+class ThriftBegun(Event, name="thrift_begun"):
+    """Starts the cascade that looks at prices."""
 
 
 class QuestionBegun(Event, name="question_begun"):
@@ -75,6 +79,22 @@ class Cascade(Journey):
     async def steps(self) -> None:
         reached = await self.cascade(
             push(OTHER), email(OTHER), sms(OTHER), until=Status.READ, within=timedelta(hours=4)
+        )
+        await self.send(inbox(OTHER if reached else TEXT))
+
+
+@journey(starts_on=ThriftBegun, ends_on=StoryEnded)
+class Thrift(Journey):
+    """Goes from what costs least to what costs most, whatever the order it is written in."""
+
+    async def steps(self) -> None:
+        reached = await self.cascade(
+            call(TEXT),
+            sms(TEXT),
+            email(TEXT),
+            until=Status.READ,
+            within=timedelta(hours=4),
+            order=Order.CHEAPEST_FIRST,
         )
         await self.send(inbox(OTHER if reached else TEXT))
 
@@ -249,5 +269,5 @@ class PatientOnes(Journey):
 
 STORIES = (
     *(QuietOnes, PatientOnes, OneLetter, Ladder, Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question),
-    *(Visit, Monthly, Useful),
+    *(Visit, Monthly, Useful, Thrift),
 )

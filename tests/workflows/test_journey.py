@@ -155,6 +155,28 @@ async def test_a_cascade_takes_the_next_channel_when_the_one_before_was_not_read
     assert (await person.got())[2:] == ["inbox partly_filled"]
 
 
+async def test_a_cascade_that_looks_at_prices_takes_the_cheapest_that_is_left(world: World) -> None:
+    person = await world.person()
+    await person.does("thrift_begun", application_id="A-1")
+    await person.passes(timedelta(minutes=1))
+    assert await person.got() == ["email almost_empty"]
+    await person.passes(4 * HOUR)
+    assert await person.got() == ["email almost_empty", "sms almost_empty"]
+    await person.passes(4 * HOUR)
+    assert await person.outcome() == "finished"
+    assert (await person.got())[2:] == ["call almost_empty", "inbox almost_empty"]
+
+
+async def test_a_channel_that_cannot_be_used_costs_nothing_and_holds_up_nobody(world: World) -> None:
+    person = await world.person(email=None)
+    await person.does("thrift_begun", application_id="A-1")
+    await person.passes(timedelta(minutes=1))
+    assert await person.got() == ["sms almost_empty"]
+    await world.report(person, "sms", "read")
+    assert await person.outcome() == "finished"
+    assert await person.got() == ["sms almost_empty", "inbox partly_filled"]
+
+
 async def test_a_cascade_goes_on_at_once_when_the_provider_refuses(world: World) -> None:
     person = await world.person(email=None)
     await world.behaves(person.token, delivery="unregistered")

@@ -4,9 +4,12 @@ import asyncio
 
 import httpx
 
-from dispatch.reconciler import ask_providers_to_erase, settle_uncertain_sends
+from dispatch.reconciler import ask_providers_to_erase, review_templates, settle_uncertain_sends
+from domain.messages import Channel
+from store.texts import Name
+from tests.guarantees.test_texts import published
 from tests.world import World
-from workflows.upkeep import RESOLVE_SENDS
+from workflows.upkeep import RESOLVE_SENDS, REVIEW_TEMPLATES
 
 
 async def test_providers_are_asked_until_nothing_is_left_to_erase(world: World, recorded: list[str]) -> None:
@@ -35,3 +38,19 @@ async def test_uncertain_sends_are_looked_into(world: World, recorded: list[str]
     recorded.append(RESOLVE_SENDS)
     await asyncio.wait_for(world.temporal.get_workflow_handle(RESOLVE_SENDS).result(), 30)
     assert await person.status_of("sms") in ("accepted", "sent")
+
+
+async def test_templates_are_submitted_and_asked_about_until_none_is_due(world: World, recorded: list[str]) -> None:
+    await published(world, Name("campaigns/own", Channel.WHATSAPP, "en"), "---\ncategory: utility\n---\nHello.")
+    headers = {"Authorization": f"Bearer {world.stack.operator_key}"}
+    async with httpx.AsyncClient(base_url=world.stack.api_url, headers=headers) as operator:
+        submit = {"template": "campaigns/own"}
+        (await operator.post("/v1/whatsapp/templates/submit", json=submit)).raise_for_status()
+    status = "select status from whatsapp_templates where template = 'campaigns/own'"
+    for expected in ("submitted", "approved"):
+        await world.pool.execute("update whatsapp_templates set look_after = now() where template = 'campaigns/own'")
+        assert await review_templates(world.pool, world.temporal)
+        await asyncio.wait_for(world.temporal.get_workflow_handle(REVIEW_TEMPLATES).result(), 30)
+        assert await world.pool.fetchval(status) == expected
+    recorded.append(REVIEW_TEMPLATES)
+    assert not await review_templates(world.pool, world.temporal)

@@ -1,0 +1,380 @@
+"""WhatsApp as a customer sees it: free text while they talk with us, else an approved template."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from channels.http import open_client
+from channels.twilio import Twilio, TwilioSettings, TwilioWhatsApp
+from dispatch.reconciler import review_templates
+from domain.messages import Channel, Delivery, Draft, Status, Verdict
+from policy.configuration import Policy
+from store import whatsapp
+from store.texts import Name
+from tests.guarantees.test_texts import published
+from tests.world import Person, World
+from workflows.upkeep import REVIEW_TEMPLATES
+
+ALWAYS = Policy(quiet_hours=dict.fromkeys(Channel, (0, 24)))
+SENDER, OTHER = "+14155238886", "+14155238887"
+
+HELLO = """---
+category: marketing
+button: yes | Yes, please
+button: no | No
+---
+Dear {{ customer.first_name | default: "customer" }}, we kept your form.
+Go on here: {{ site }}/credit/{{ event.application_id }}.
+"""
+
+
+@dataclass
+class Desk:
+    """A WhatsApp text of a test's own, with its reviewers."""
+
+    world: World
+    name: Name
+
+    @property
+    def draft(self) -> Draft:
+        return Draft(channel=Channel.WHATSAPP, template=self.name.template)
+
+    async def writes(self, source: str) -> None:
+        """Publish a version of the text."""
+        await published(self.world, self.name, source)
+
+    async def submits(self) -> list[dict[str, Any]]:
+        """An operator has the text reviewed, and the worker does what is due."""
+        headers = {"Authorization": f"Bearer {self.world.stack.operator_key}"}
+        async with httpx.AsyncClient(base_url=self.world.stack.api_url, headers=headers) as operator:
+            answer = await operator.post("/v1/whatsapp/templates/submit", json={"template": self.name.template})
+        told: list[dict[str, Any]] = answer.raise_for_status().json()
+        await self.catches_up()
+        return told
+
+    async def catches_up(self) -> None:
+        """Have the worker ask what the reviewers say, as when time has passed."""
+        await self.world.pool.execute(
+            "update whatsapp_templates set look_after = now() where template = $1", self.name.template
+        )
+        assert await review_templates(self.world.pool, self.world.temporal)
+        await self.world.temporal.get_workflow_handle(REVIEW_TEMPLATES).result()
+
+    async def says(self, status: str) -> None:
+        """A reviewer decides about the newest version, and we hear of it."""
+        newest = (await self.versions())[0]
+        answer = await self.world.providers.post(
+            f"/_sandbox/whatsapp/templates/{newest['content_sid']}/review", json={"status": status}
+        )
+        answer.raise_for_status()
+        await self.catches_up()
+
+    async def versions(self) -> list[Any]:
+        async with self.world.pool.acquire() as connection:
+            return [row for row in await whatsapp.templates(connection) if row["template"] == self.name.template]
+
+    async def goes_to(self, person: Person, by: World | None = None, **more: Any) -> Delivery:
+        """Ask for the message, as a run of the person's would."""
+        now = datetime.now(UTC)
+        world = by or self.world
+        return await world.asks_to_deliver(person, self.draft, policy=ALWAYS, at=now, **more)
+
+
+@pytest.fixture
+async def desk(world: World) -> AsyncIterator[Desk]:
+    """A text nobody has reviewed yet, and reviewers who wait for somebody to decide."""
+    await reviews(world, by_itself=False)
+    yield Desk(world, Name(f"campaigns/t{uuid4().hex[:8]}", Channel.WHATSAPP, "en"))
+    await reviews(world, by_itself=True)
+
+
+async def reviews(world: World, *, by_itself: bool) -> None:
+    (await world.providers.put("/_sandbox/whatsapp/reviews", json={"by_itself": by_itself})).raise_for_status()
+
+
+async def somebody(world: World) -> Person:
+    person = await world.person()
+    await person.begins(filled=10)
+    return person
+
+
+async def writes(person: Person, text: str = "Hi", to: str = SENDER) -> None:
+    """The person writes to us by WhatsApp; the product hears of it."""
+    order = {"from": person.phone, "to": to, "text": text, "channel": "whatsapp"}
+    (await person.world.providers.post("/_sandbox/inbound", json=order)).raise_for_status()
+
+
+async def newest(person: Person) -> Any:
+    return (await person.world.messages_of(person, "whatsapp"))[-1]
+
+
+async def arrived(person: Person) -> list[dict[str, Any]]:
+    """What is on the person's phone, by the provider's ledger."""
+    ledger = await person.world.providers.get("/_sandbox/ledger", params={"address": person.phone})
+    return [each for each in ledger.json()["entries"] if each["direction"] == "outbound"]
+
+
+async def test_a_template_is_submitted_with_numbered_variables_and_goes_out_once_it_is_approved(desk: Desk) -> None:
+    await desk.writes(HELLO)
+    person = await somebody(desk.world)
+    delivery = await desk.goes_to(person)
+    assert (delivery.verdict, delivery.reason) == (Verdict.SKIPPED, "whatsapp_template:never submitted")
+
+    (told,) = [each for each in await desk.submits() if each["locale"] == "en"]
+    assert told == {"template": desk.name.template, "locale": "en", "status": "requested", "problems": []}
+    (version,) = await desk.versions()
+    assert version["status"] == "submitted"
+    assert version["form"]["body"] == "Dear {{1}}, we kept your form.\nGo on here: {{2}}."
+    delivery = await desk.goes_to(person)
+    assert delivery.reason == "whatsapp_template:never approved, the newest is submitted"
+    assert await arrived(person) == []
+
+    await desk.says("approved")
+    assert (await desk.goes_to(person)).verdict is Verdict.GONE
+    (entry,) = await arrived(person)
+    row = await newest(person)
+    assert entry["details"]["content_sid"] == version["content_sid"]
+    assert entry["text"].startswith("Dear Ada, we kept your form.\nGo on here: http")
+    assert entry["text"] == row["content"]["text"]
+    assert row["links"] == ["https://cars.example/credit/A-1"]
+    assert [button["id"] for button in entry["details"]["buttons"]] == ["yes", "no"]
+    assert entry["status"] != "failed"
+
+
+async def test_inside_the_window_free_text_goes_out_and_after_it_the_template(desk: Desk) -> None:
+    await desk.writes("---\ncategory: marketing\n---\nWe kept your form, {{ customer.first_name }}, go on any time.")
+    await desk.submits()
+    await desk.says("approved")
+    person, other, late = [await somebody(desk.world) for _ in range(3)]
+    for each in (person, late):
+        await writes(each)
+    await desk.world.pool.execute(
+        "update whatsapp_conversations set wrote_at = now() - interval '24 hours' where address = $1", late.phone
+    )
+    for each in (person, other, late):
+        assert (await desk.goes_to(each)).gone
+    told = [(await newest(each))["content"]["template"] for each in (person, other, late)]
+    assert told[0] is None
+    assert told[1] == told[2]
+    assert told[1] is not None
+    assert [entry["details"]["content_sid"] for entry in await arrived(person)] == [None]
+
+
+async def test_a_window_that_is_over_in_journey_time_is_over(desk: Desk) -> None:
+    await desk.writes("---\ncategory: marketing\n---\nWe kept your form, go on any time.")
+    person = await somebody(desk.world)
+    await writes(person)
+    at = datetime.now(UTC) + timedelta(hours=25)
+    delivery = await desk.world.asks_to_deliver(person, desk.draft, policy=ALWAYS, at=at)
+    assert delivery.reason == "whatsapp_template:never submitted"
+
+
+async def test_an_edited_template_waits_for_its_approval_and_the_one_before_goes_out(desk: Desk) -> None:
+    await desk.writes("---\ncategory: marketing\n---\nThe first words.")
+    await desk.submits()
+    await desk.says("approved")
+    await desk.writes("---\ncategory: utility\n---\nThe second words.")
+    await desk.submits()
+    assert [each["status"] for each in await desk.versions()] == ["submitted", "approved"]
+
+    async def reads() -> str:
+        person = await somebody(desk.world)
+        assert (await desk.goes_to(person)).gone
+        (entry,) = await arrived(person)
+        return str(entry["text"])
+
+    assert await reads() == "The first words."
+    await desk.says("rejected")
+    assert await reads() == "The first words."
+    await desk.submits()  # What was rejected may be submitted again.
+    await desk.says("approved")
+    assert await reads() == "The second words."
+    await desk.says("paused")
+    assert await reads() == "The first words."
+
+
+async def test_a_template_that_customers_complain_of_is_known_from_the_first_message_that_fails(desk: Desk) -> None:
+    await desk.writes("---\ncategory: marketing\n---\nBuy more.")
+    await desk.submits()
+    await desk.says("approved")
+    (version,) = await desk.versions()
+    (
+        await desk.world.providers.post(
+            f"/_sandbox/whatsapp/templates/{version['content_sid']}/review", json={"status": "paused"}
+        )
+    ).raise_for_status()
+    person = await somebody(desk.world)
+    await desk.goes_to(person)
+    await desk.world.until(lambda: person.status_of("whatsapp"), "failed")
+    assert (await newest(person))["reason"] == "63041"
+    (version,) = await desk.versions()
+    assert (version["status"], version["reason"]) == ("paused", "twilio:63041")
+    other = await somebody(desk.world)
+    assert (await desk.goes_to(other)).reason == "whatsapp_template:never approved, the newest is paused"
+
+
+async def test_the_button_pressed_comes_back_as_the_choice_of_its_message(desk: Desk) -> None:
+    await desk.writes(HELLO)
+    await desk.submits()
+    await desk.says("approved")
+    person = await somebody(desk.world)
+    await desk.goes_to(person)
+    (entry,) = await arrived(person)
+    pressed = await desk.world.providers.post(f"/_sandbox/messages/{entry['id']}/button", json={"payload": "no"})
+    assert pressed.status_code == 202
+    row = await newest(person)
+    assert row["status"] == "replied"
+    # Inside the window that has opened, the buttons of the text stay buttons, and nobody pays for a template.
+    other = Desk(desk.world, Name(f"campaigns/t{uuid4().hex[:8]}", Channel.WHATSAPP, "en"))
+    await other.writes(HELLO.replace("we kept", "we still have"))
+    await other.submits()
+    await other.goes_to(person)
+    content = (await newest(person))["content"]
+    assert content["template"]["category"] == "session"
+    assert [button["id"] for button in (await arrived(person))[-1]["details"]["buttons"]] == ["yes", "no"]
+
+
+async def test_without_any_resource_the_choices_of_a_conversation_are_numbers(desk: Desk) -> None:
+    await desk.writes("---\ncategory: session\nbutton: a | Sedan\nbutton: b | Coupe\n---\nWhich one?")
+    person = await somebody(desk.world)
+    assert (await desk.goes_to(person)).reason == "whatsapp_template:never submitted"
+    await writes(person)
+    assert (await desk.goes_to(person)).gone
+    (entry,) = await arrived(person)
+    assert entry["text"] == "Which one?\n1 — Sedan\n2 — Coupe"
+
+
+async def test_a_picture_goes_along_inside_the_window_and_with_a_template(desk: Desk) -> None:
+    await desk.writes("---\ncategory: marketing\nmedia: {{ site }}/cars/7.jpg\n---\nYour car is here.")
+    await desk.submits()
+    await desk.says("approved")
+    person, other = await somebody(desk.world), await somebody(desk.world)
+    await writes(person)
+    for each in (person, other):
+        assert (await desk.goes_to(each)).gone
+        (entry,) = await arrived(each)
+        assert entry["details"]["media"] == ["https://cars.example/cars/7.jpg"]
+
+
+async def test_a_text_with_values_too_long_for_whatsapp_fails_with_the_limit(desk: Desk) -> None:
+    await desk.writes("---\ncategory: session\n---\n{{ customer.first_name }}, hello.")
+    person = await desk.world.person(first_name="A" * 1000)
+    await person.begins(filled=10)
+    await writes(person)
+    delivery = await desk.goes_to(person)
+    assert delivery.verdict is Verdict.SKIPPED
+    assert delivery.reason is not None
+    assert "1008 characters, at most 1000" in delivery.reason
+
+
+@pytest.fixture
+async def two_senders(world: World) -> AsyncIterator[World]:
+    """The product with two numbers to send from, none of them blocked before or after."""
+    settings = TwilioSettings().model_copy(update={"whatsapp_from": f"{SENDER},{OTHER}"})
+    async with open_client() as client:
+        port = TwilioWhatsApp(Twilio(settings, client, world.settings.base))
+        yield replace(
+            world, deliver=replace(world.deliver, channels={**world.deliver.channels, Channel.WHATSAPP: port})
+        )
+    for sender in (SENDER, OTHER):
+        await world.providers.delete(f"/_sandbox/whatsapp/senders/{sender}")
+    await world.pool.execute("delete from sender_blocks")
+
+
+async def is_blocked(world: World, sender: str, code: int, *, at_once: bool = True) -> None:
+    order = {"error_code": code, "at_once": at_once}
+    (await world.providers.put(f"/_sandbox/whatsapp/senders/{sender}", json=order)).raise_for_status()
+
+
+async def senders_of(person: Person) -> list[str]:
+    return [entry["sender"] for entry in await arrived(person)]
+
+
+async def test_a_conversation_keeps_its_sender(desk: Desk, two_senders: World) -> None:
+    await desk.writes("---\ncategory: session\n---\nHello.")
+    for sender in (SENDER, OTHER):
+        person = await somebody(desk.world)
+        await writes(person, to=sender)
+        for occurrence in (1, 2):
+            assert (await desk.goes_to(person, two_senders, occurrence=occurrence)).gone
+        assert await senders_of(person) == [sender, sender]
+
+
+@pytest.mark.parametrize("code", [63018, 63112, 63013])
+async def test_what_a_blocked_sender_refuses_goes_out_from_another_at_once(
+    desk: Desk, two_senders: World, code: int
+) -> None:
+    await desk.writes("---\ncategory: marketing\n---\nHello.")
+    await desk.submits()
+    await desk.says("approved")
+    person = await somebody(desk.world)
+    await writes(person, to=SENDER)
+    await is_blocked(desk.world, SENDER, code)
+    assert (await desk.goes_to(person, two_senders)).gone
+    assert await senders_of(person) == [OTHER]
+    (block,) = await desk.world.pool.fetch("select sender, code from sender_blocks where until > now()")
+    assert (block["sender"], block["code"]) == (SENDER, str(code))
+    row = await newest(person)
+    assert ("delay", f"provider:{code}", 1) in await desk.world.decisions(row["id"])
+
+
+async def test_a_sender_that_fails_afterwards_is_not_used_for_the_next_message(desk: Desk, two_senders: World) -> None:
+    await desk.writes("---\ncategory: session\n---\nHello.")
+    person = await somebody(desk.world)
+    await writes(person, to=SENDER)
+    await writes(person, to=OTHER)
+    await is_blocked(desk.world, OTHER, 63112, at_once=False)
+    await desk.goes_to(person, two_senders)
+    await desk.world.until(lambda: person.status_of("whatsapp"), "failed")
+    assert (await desk.goes_to(person, two_senders, occurrence=2)).gone
+    assert await senders_of(person) == [OTHER, SENDER]
+
+
+async def test_with_every_sender_blocked_the_message_comes_back_at_once_and_the_next_channel_is_free(
+    desk: Desk, two_senders: World
+) -> None:
+    await desk.writes("---\ncategory: utility\n---\nHello.")
+    await desk.submits()
+    await desk.says("approved")
+    person = await somebody(desk.world)
+    for sender in (SENDER, OTHER):
+        await is_blocked(desk.world, sender, 63112)
+    delivery = await desk.goes_to(person, two_senders)
+    assert delivery.verdict is Verdict.SKIPPED
+    assert delivery.reason is not None
+    assert delivery.reason.startswith("whatsapp_senders:all blocked, the first until ")
+    assert await arrived(person) == []
+    # When the period is over it is tried again.
+    await desk.world.pool.execute("update sender_blocks set until = now()")
+    await desk.world.providers.delete(f"/_sandbox/whatsapp/senders/{SENDER}")
+    assert (await desk.goes_to(person, two_senders)).gone
+    assert await senders_of(person) == [SENDER]
+
+
+async def test_a_message_that_failed_for_its_sender_is_kept_with_the_code_and_frees_the_cascade(
+    desk: Desk, two_senders: World
+) -> None:
+    await desk.writes("---\ncategory: session\n---\nHello.")
+    person = await somebody(desk.world)
+    await writes(person)
+    await is_blocked(desk.world, SENDER, 63018, at_once=False)
+    assert (await desk.goes_to(person, two_senders)).status in (Status.ACCEPTED, Status.FAILED)
+    await desk.world.until(lambda: person.status_of("whatsapp"), "failed")
+    assert (await newest(person))["reason"] == "63018"
+
+
+async def test_of_somebody_erased_no_conversation_is_kept(desk: Desk) -> None:
+    person = await somebody(desk.world)
+    await writes(person)
+    headers = {"Authorization": f"Bearer {desk.world.stack.operator_key}"}
+    async with httpx.AsyncClient(base_url=desk.world.stack.api_url, headers=headers) as operator:
+        (await operator.delete(f"/v1/customers/{person.user_id}")).raise_for_status()
+    count = "select count(*) from whatsapp_conversations where address = $1"
+    assert await desk.world.pool.fetchval(count, person.phone) == 0
+    await writes(person)
+    assert await desk.world.pool.fetchval(count, person.phone) == 0
