@@ -30,6 +30,12 @@ async def test_every_promise_holds_in_a_storm(tmp_path: Path) -> None:
     assert told["faults"].keys() | told["not_possible_here"].keys() == FAULTS.keys()
     assert told["events"]["kept"] > 100
     assert sum(told["provider_calls_that_took_effect"].values()) > 50
+    # What the judge is there for has happened.
+    assert told["stays"]["goal"] > 5
+    assert told["not_sent_because"]["overtaken"] > 0
+    assert told["runs_reset"] > 0
+    assert told["farewells"]
+    assert told["dialogues"] > 0
 
 
 async def test_no_claim_has_a_place_after_its_goal(tmp_path: Path) -> None:
