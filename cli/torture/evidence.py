@@ -331,12 +331,13 @@ async def _farewells(stage: Stage) -> list[Farewell]:
     found: list[Farewell] = []
     after = 0
     while page := await stage.ask_sandbox("callbacks/answered", after=after, limit=_PAGE):
-        found += [each for callback in page if (each := _farewell(callback))]
+        found += [each for callback in page if (each := farewell_of(callback))]
         after = page[-1]["id"]
     return found
 
 
-def _farewell(callback: Mapping[str, Any]) -> Farewell | None:
+def farewell_of(callback: Mapping[str, Any]) -> Farewell | None:
+    """Return what a callback we have taken says of an address for ever, if it does."""
     said, at = callback["payload"], datetime.fromisoformat(callback["at"])
     match callback["kind"], said:
         case "twilio", {"Body": "STOP", "From": str(number)} if number.startswith("+"):

@@ -6,7 +6,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from cli.torture.evidence import Block, Dialogue, Effect, Event, Evidence, Farewell, Message, Run, Stay, Told
+from cli.torture.evidence import (
+    Block,
+    Dialogue,
+    Effect,
+    Event,
+    Evidence,
+    Farewell,
+    Message,
+    Run,
+    Stay,
+    Told,
+    farewell_of,
+)
 from cli.torture.judgement import Violation, begun_after_the_goal, judge
 from domain.clock import Clock
 from domain.messages import Channel
@@ -332,3 +344,33 @@ def test_what_is_allowed_passes(what: str) -> None:
 def test_calls_begun_after_the_goal_are_counted_with_how_late_they_were() -> None:
     late = replace(LEFT, asked_at=NOON + 2 * SECOND)
     assert begun_after_the_goal(replace(WHOLE, effects=[LEFT, late]), POLICY) == [1.0]
+
+
+SAID = {
+    "stop": ("twilio", {"MessageSid": "SM1", "From": "+14155550123", "To": "+14155550100", "Body": "STOP"}),
+    "bounce": ("sendgrid", {"event": "bounce", "type": "bounce", "email": "Ada@example.com"}),
+    "unsubscribe": ("sendgrid", {"event": "unsubscribe", "email": "Ada@example.com"}),
+}
+
+
+@pytest.mark.parametrize("by", SAID)
+def test_what_a_provider_tells_of_an_address_is_a_farewell_from_when_we_had_taken_it(by: str) -> None:
+    kind, payload = SAID[by]
+    said = farewell_of({"id": 1, "kind": kind, "payload": payload, "at": NOON.isoformat()})
+    assert said
+    assert (said.by, said.since, said.marketing_only) == (by, NOON, by == "unsubscribe")
+    assert said.address == ("+14155550123" if kind == "twilio" else "ada@example.com")
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"),
+    [
+        ("twilio", {"From": "+14155550123", "Body": "yes please"}),
+        ("twilio", {"To": "+14155550123", "MessageStatus": "delivered"}),
+        ("sendgrid", {"event": "bounce", "type": "blocked", "email": "ada@example.com"}),
+        ("sendgrid", {"event": "open", "email": "ada@example.com"}),
+        ("push", {"event": "opened"}),
+    ],
+)
+def test_nothing_else_is_a_farewell(kind: str, payload: dict[str, str]) -> None:
+    assert farewell_of({"id": 1, "kind": kind, "payload": payload, "at": NOON.isoformat()}) is None
