@@ -206,16 +206,33 @@ def _nothing_lost(books: Books) -> Iterator[Violation]:
 
 
 def _starts_start(books: Books) -> Iterator[Violation]:
-    """Whatever begins a journey has begun it, unless its goal was told too, which may have come first."""
-    begun, ending = {(stay.trigger, stay.journey) for stay in books.evidence.stays}, _ending(books.evidence)
-    for told in books.evidence.told:
-        event = books.kept.get(told.call)
-        if event is None or not event.dispatched or told.call not in books.evidence.accepted:
+    """Whatever begins a journey has begun it.
+
+    Unless the customer was in it already with the same key, or its goal was told too, which may have come first.
+    """
+    calls = {event.id: call for call, event in books.kept.items()}
+    told = {each.call: each for each in books.evidence.told}
+    entered = {
+        (stay.journey, DECLARED[stay.journey].key_of(begun.properties), stay.customer)
+        for stay in books.evidence.stays
+        if (begun := told.get(calls.get(stay.trigger, "")))
+    }
+    ending = _ending(books.evidence)
+    for each in books.evidence.told:
+        event = books.kept.get(each.call)
+        if event is None or not event.dispatched or each.call not in books.evidence.accepted:
             continue
         for journey in DECLARED.values():
-            starts = any(rule.event.event_name == told.name for rule in journey.starts_on)
-            if starts and (event.id, journey.name) not in begun and not _that_end(ending, journey, told):
-                yield Violation("lost", f"event {told.call}", f"{told.name} has begun no {journey.name}")
+            enters = (journey.name, journey.key_of(each.properties), event.customer)
+            if _starts(journey, each) and enters not in entered and not _that_end(ending, journey, each):
+                yield Violation("lost", f"event {each.call}", f"{each.name} has begun no {journey.name}")
+
+
+def _starts(journey: Declaration, told: Told) -> bool:
+    return journey.key_of(told.properties) is not None and any(
+        rule.event.event_name == told.name and rule.holds(told.properties, told.properties, in_doubt=False)
+        for rule in journey.starts_on
+    )
 
 
 def _nothing_refused(books: Books) -> Iterator[Violation]:

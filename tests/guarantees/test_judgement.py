@@ -325,6 +325,12 @@ ALLOWED: dict[str, Break] = {
     "a start whose goal came first": all_of(
         without_stay(1), lambda evidence: replace(evidence, messages=[], effects=[])
     ),
+    "a start of what the customer is in already": lambda evidence: replace(
+        evidence,
+        told=[*evidence.told, Told("again", "series_begun", SECOND_ONE)],
+        accepted={**evidence.accepted, "again": NOON},
+        events=[*evidence.events, Event(40, 1, "again", "series_begun", True, None)],
+    ),
     "a goal of another application": all_of(
         undecided,
         lambda evidence: replace(evidence, told=[*evidence.told[:2], Told("won", "offer_taken", SECOND_ONE)]),
