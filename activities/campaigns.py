@@ -308,6 +308,8 @@ class Campaigns:
             priority=PRIORITY,
             audience=form.segment,
             leaves_alone=form.exclude_contacted_within,
+            goal=form.goal,
+            held_out=form.holdout,
         )
         return await self.deliver.send(request, now, manner)
 
@@ -325,7 +327,10 @@ class Campaigns:
             case Verdict.GONE:
                 return await self._after_gone(form, recipient, delivery, present)
             case Verdict.SKIPPED:
-                if (delivery.reason or "").split(":")[0] in CONCERNS_ALL_STEPS:
+                rule = (delivery.reason or "").split(":")[0]
+                if rule == "goal":
+                    return Done("goal", Outcome.GOAL)
+                if rule in CONCERNS_ALL_STEPS:
                     return Done("skipped")
                 return _next_step(form, recipient, present) or Done("skipped")
             case Verdict.FAILED:

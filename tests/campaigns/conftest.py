@@ -51,9 +51,10 @@ class Office:
 
     async def writes(self, **given: Any) -> str:
         """Somebody writes a campaign; its name."""
-        answer = await self.http.post("/v1/campaigns", json=self.form(**given))
-        assert answer.status_code == 201, answer.text
-        name: str = answer.json()["name"]
+        form = self.form(**given)
+        answer = await self.http.put(f"/v1/campaigns/{form['name']}", json=form)
+        assert answer.status_code == 200, answer.text
+        name: str = form["name"]
         return name
 
     async def starts(self, name: str, *, confirm: bool = True) -> "Campaign":
