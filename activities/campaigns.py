@@ -247,9 +247,11 @@ class Campaigns:
 
         async def serve() -> None:
             try:
-                while waiting and not (len(due) > AT_ONCE and await self.courtesy.journeys_wait()):
+                while waiting:
                     recipient = waiting.pop()
                     await pace.turn()
+                    if len(due) > AT_ONCE and await self.courtesy.journeys_wait():
+                        return
                     if done := await self._serve_or_postpone(form, recipient, now):
                         over.append(done)
             except BaseException:

@@ -117,6 +117,10 @@ class Campaign:
             "rate_per_second": 1000,
         }
         await self._ask("PUT", f"/v1/campaigns/{NAME}", form)
+        while True:
+            if (await self._ask("GET", f"/v1/segments/{SEGMENT}"))["scanned_at"]:
+                break
+            await asyncio.sleep(1)
         began = time.monotonic()
         dry = await self._ask("GET", f"/v1/campaigns/{NAME}/dry")
         console.print(f"dry count: {dry['members']:,} in {time.monotonic() - began:.1f} s", highlight=False)
