@@ -69,8 +69,11 @@ class Office:
 
     async def moves(self, person: Person, audience: str) -> None:
         """Somebody goes over to another audience."""
-        call = {"userId": person.user_id, "traits": {"audience": audience}}
-        await self.world.tell(call, "identify", datetime.now(UTC))
+        await self.tells(person, "identify", traits={"audience": audience})
+
+    async def tells(self, person: Person, kind: str, **call: Any) -> None:
+        """Something becomes known of somebody."""
+        await self.world.tell({"userId": person.user_id, **call}, kind, datetime.now(UTC))
 
     async def number(self, person: Person) -> int:
         """Our number of a customer."""
