@@ -10,13 +10,11 @@ from cli.torture.evidence import Effect, Event, Evidence, Message, Stay, Told
 from cli.torture.journeys import JOURNEYS
 from policy.configuration import Cap, Policy
 from policy.contact import is_held_out
+from workflows.catalog import Catalog
 from workflows.declaration import Declaration, Rule
 from workflows.enabled import JOURNEYS as SHIPPED
-from workflows.journey import declaration_of
 
-DECLARED: Mapping[str, Declaration] = {
-    each.name: each for each in (declaration_of(journey, {}) for journey in (*SHIPPED, *JOURNEYS))
-}
+DECLARED: Mapping[str, Declaration] = Catalog.of((*SHIPPED, *JOURNEYS)).journeys
 """What the authors of the journeys have declared: which events begin them, and which end them."""
 
 LEAVES_WITHIN = timedelta(seconds=2)
