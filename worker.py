@@ -26,6 +26,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 import logs
 import settings
 from activities.campaigns import Campaigns
+from activities.courtesy import Courtesy
 from activities.deliver import Deliver
 from activities.erase import Erase
 from activities.outcomes import Outcomes
@@ -135,7 +136,7 @@ def build_campaigns_worker(client: Client, deliver: Deliver, pool: Pool) -> Work
         client,
         task_queue=CAMPAIGNS_QUEUE,
         workflows=[Campaign],
-        activities=Campaigns(pool, replace(deliver, pool=pool)).activities,
+        activities=Campaigns(pool, replace(deliver, pool=pool), Courtesy(pool, client)).activities,
         workflow_runner=_RUNNER,
         disable_eager_activity_execution=True,
         max_concurrent_activities=3,
@@ -234,7 +235,7 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
     client = await connect()
     async with (
         await open_pool(configuration.database_url, size=40) as pool,
-        await open_pool(configuration.database_url, size=10) as campaigns_pool,
+        await open_pool(configuration.database_url, size=12) as campaigns_pool,
         delivering(pool, catalog, configuration, deployment) as deliver,
     ):
         async with pool.acquire() as connection:

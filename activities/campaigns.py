@@ -11,6 +11,7 @@ import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.courtesy import Courtesy
 from activities.deliver import Deliver, Manner
 from activities.speechless import speechless
 from domain.campaigns import PRIORITY, CampaignForm, CampaignStatus, Planned, Progress
@@ -22,7 +23,7 @@ from segments.condition import BasisMissing
 from store import campaigns, customers, installation, membership, recipients, segments
 from store.campaigns import Candidate, Kept, Place
 from store.database import AWAY, Connection, Pool
-from store.recipients import Doubt, Recipient
+from store.recipients import Done, Doubt, Recipient
 
 PAGE = 5_000
 """Customers planning looks at by one statement."""
@@ -33,17 +34,14 @@ CHUNK = 200
 STRETCH = 20.0
 """Wall seconds after which an activity hands back, so that others have their turn."""
 
-AT_ONCE = 8
+AT_ONCE = 16
 """Messages of one campaign under way at the same time."""
 
-BATCH = 50
+BATCH = 100
 """Recipients taken up together; less at a slow rate, so that a pause or a stop holds within about a second."""
 
-DISPATCH_BEHIND = 500
-"""Events waiting for dispatch above which a campaign stands aside: journeys come first."""
-
-STANDS_ASIDE_FOR = timedelta(seconds=2)
-"""Wall time until it looks again."""
+STANDS_ASIDE_FOR = 0.5
+"""Wall seconds until a campaign looks again whether journeys still wait."""
 
 SETTLED_WITHIN = timedelta(seconds=20)
 """Wall time until it is asked again what became of a message in the middle of whose sending a process died."""
@@ -94,18 +92,6 @@ class _Pace:
 
 
 @dataclass(frozen=True)
-class Done:
-    """Nothing more comes to a recipient of this campaign.
-
-    Attributes:
-        outcome: As the campaign counts it, if no message of any step has left.
-    """
-
-    outcome: str
-    stay: Outcome = Outcome.FINISHED
-
-
-@dataclass(frozen=True)
 class Campaigns:
     """Plans and sends campaigns; made once per worker.
 
@@ -115,6 +101,7 @@ class Campaigns:
 
     pool: Pool
     deliver: Deliver
+    courtesy: Courtesy
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
@@ -225,62 +212,77 @@ class Campaigns:
     # Sending.
 
     async def send_due(self, campaign: int, now: _Now) -> Progress:
-        """Write to those whose turn it is."""
+        """Write to those whose turn it is, while no journey waits.
+
+        A few are written to even then: a campaign beside too many journeys gets on slowly, but it does.
+        """
         async with self.pool.acquire() as connection:
             kept = await campaigns.load(connection, campaign)
         pace = _Pace(kept.form.rate_per_second)
         batch = max(1, min(BATCH, int(kept.form.rate_per_second)))
+        courteous = False
         while not now.is_long:
+            _lives()
+            if courteous and await self.courtesy.journeys_wait():
+                await asyncio.sleep(STANDS_ASIDE_FOR)
+                continue
             async with self.pool.acquire() as connection:
-                if await membership.dispatch_is_behind(connection, DISPATCH_BEHIND):
-                    progress = await recipients.progress(connection, campaign)
-                    later = now() + STANDS_ASIDE_FOR
-                    return progress.model_copy(update={"next_due": max(progress.next_due or later, later)})
-                due = await recipients.due(connection, campaign, now(), batch)
+                due = await recipients.due(connection, campaign, now(), batch if courteous else AT_ONCE)
             if not due:
                 break
+            courteous = True
             await self._serve_all(kept.form, due, pace, now)
-            _lives()
         async with self.pool.acquire() as connection:
             return await recipients.progress(connection, campaign)
 
     async def _serve_all(self, form: CampaignForm, due: Sequence[Recipient], pace: _Pace, now: _Now) -> None:
-        """Serve some recipients, a few at the same time.
+        """Serve some recipients, a few at the same time, and record with whom it is done, all at once.
+
+        Whoever is served and not recorded is asked about again, and nothing is sent again.
 
         Raises:
-            BaseException: PostgreSQL is away; what was begun is finished or given back.
+            PostgresError, InterfaceError, OSError: PostgreSQL is away.
         """
-        waiting = list(reversed(due))
+        waiting, over = list(reversed(due)), list[Done]()
 
         async def serve() -> None:
-            while waiting:
-                recipient = waiting.pop()
-                await pace.turn()
-                await self._serve_or_postpone(form, recipient, now)
+            try:
+                while waiting:
+                    recipient = waiting.pop()
+                    await pace.turn()
+                    if len(due) > AT_ONCE and await self.courtesy.journeys_wait():
+                        return
+                    if done := await self._serve_or_postpone(form, recipient, now):
+                        over.append(done)
+            except BaseException:
+                waiting.clear()  # The others end what they have begun, and begin nothing more.
+                raise
 
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(min(AT_ONCE, len(due))):
-                    group.create_task(serve())
-        except ExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+        hands = (serve() for _ in range(min(AT_ONCE, len(due))))
+        ended = await asyncio.gather(*hands, return_exceptions=True)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await customers.lock(connection, [each.recipient.customer for each in over])
+            await recipients.done_with(connection, over)
+        for error in ended:
+            if error:
+                raise error
 
-    async def _serve_or_postpone(self, form: CampaignForm, recipient: Recipient, now: _Now) -> None:
+    async def _serve_or_postpone(self, form: CampaignForm, recipient: Recipient, now: _Now) -> Done | None:
         """Serve a recipient; what is wrong with one of them holds up nobody else."""
         try:
-            await self._serve(form, recipient, now)
+            return await self._serve(form, recipient, now)
         except AWAY:
             raise
         except Exception as error:
             log.exception("a recipient could not be served", enrolment=recipient.enrolment, error=type(error).__name__)
             failed = replace(recipient, failures=recipient.failures + 1)
+            if failed.failures >= MOST_FAILURES:
+                return Done(failed, "failed", Outcome.FAILED)
             async with self.pool.acquire() as connection:
-                if failed.failures >= MOST_FAILURES:
-                    await recipients.done_with(connection, failed, "failed", Outcome.FAILED)
-                else:
-                    await recipients.postpone(connection, failed, now() + TRIED_AGAIN_AFTER * failed.failures)
+                await recipients.postpone(connection, failed, now() + TRIED_AGAIN_AFTER * failed.failures)
+            return None
 
-    async def _serve(self, form: CampaignForm, recipient: Recipient, now: _Now) -> None:
+    async def _serve(self, form: CampaignForm, recipient: Recipient, now: _Now) -> Done | None:
         """Ask for a recipient's message, and go on in the cascade as far as that can be done now."""
         while True:
             delivery = await self._ask(form, recipient, now())
@@ -289,11 +291,10 @@ class Campaigns:
                     recipient = changed
                 case datetime() as later:
                     async with self.pool.acquire() as connection:
-                        return await recipients.postpone(connection, recipient, recipient.clock.wall_time(later))
+                        await recipients.postpone(connection, recipient, recipient.clock.wall_time(later))
+                    return None
                 case Done() as done:
-                    async with self.pool.acquire() as connection, connection.transaction():
-                        await customers.lock(connection, [recipient.customer])
-                        return await recipients.done_with(connection, recipient, done.outcome, done.stay)
+                    return done
 
     async def _ask(self, form: CampaignForm, recipient: Recipient, now: datetime) -> Delivery:
         request = DeliverRequest(
@@ -308,6 +309,8 @@ class Campaigns:
             priority=PRIORITY,
             audience=form.segment,
             leaves_alone=form.exclude_contacted_within,
+            goal=form.goal,
+            held_out=form.holdout,
         )
         return await self.deliver.send(request, now, manner)
 
@@ -318,20 +321,23 @@ class Campaigns:
         match delivery.verdict:
             case Verdict.OVERTAKEN:
                 outcome = delivery.outcome or Outcome.STOPPED
-                return Done(outcome, outcome)
+                return Done(recipient, outcome, outcome)
             case Verdict.NOT_YET:
                 assert delivery.not_before is not None
                 return delivery.not_before
             case Verdict.GONE:
                 return await self._after_gone(form, recipient, delivery, present)
             case Verdict.SKIPPED:
-                if (delivery.reason or "").split(":")[0] in CONCERNS_ALL_STEPS:
-                    return Done("skipped")
-                return _next_step(form, recipient, present) or Done("skipped")
+                rule = (delivery.reason or "").split(":")[0]
+                if rule == "goal":
+                    return Done(recipient, "goal", Outcome.GOAL)
+                if rule in CONCERNS_ALL_STEPS:
+                    return Done(recipient, "skipped")
+                return _next_step(form, recipient, present) or Done(recipient, "skipped")
             case Verdict.FAILED:
                 if recipient.occurrence < MOST_OCCURRENCES and (await self._doubt(delivery)).not_taken:
                     return replace(recipient, occurrence=recipient.occurrence + 1)
-                return _next_step(form, recipient, present) or Done("failed")
+                return _next_step(form, recipient, present) or Done(recipient, "failed")
 
     async def _after_gone(
         self, form: CampaignForm, recipient: Recipient, delivery: Delivery, present: datetime
@@ -342,10 +348,10 @@ class Campaigns:
             return present + SETTLED_WITHIN * recipient.clock.speed
         last = recipient.step + 1 == len(form.cascade)
         if last or RANK[status] >= RANK[form.reached]:
-            return Done("sent")
+            return Done(recipient, "sent")
         if present < at + form.within:
             return at + form.within
-        return _next_step(form, recipient, present) or Done("sent")
+        return _next_step(form, recipient, present) or Done(recipient, "sent")
 
     async def _doubt(self, delivery: Delivery) -> Doubt:
         async with self.pool.acquire() as connection:

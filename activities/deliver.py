@@ -76,6 +76,8 @@ class Manner:
         gives_way: Whether it is dropped where it would have to wait for a slot.
         audience: The segment it is for; None if it is for whoever it is asked for.
         leaves_alone: Journey time for which it leaves alone whoever a campaign has written to; None: for none.
+        goal: Event of the customer after which it is not sent any more.
+        held_out: Share of customers who get none, for comparison.
         facts: SQL that gives the text a row each, by name.
     """
 
@@ -84,6 +86,8 @@ class Manner:
     gives_way: bool = False
     audience: str | None = None
     leaves_alone: timedelta | None = None
+    goal: str | None = None
+    held_out: float = 0
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -296,6 +300,8 @@ class Deliver:
                 gives_way=manner.gives_way,
                 audience=manner.audience,
                 undisturbed=now - manner.leaves_alone if manner.leaves_alone else None,
+                goal=(manner.goal, asked.addressee.trigger_event) if manner.goal else None,
+                held_out=manner.held_out,
             ),
             self.deployment.default_time_zone,
         )

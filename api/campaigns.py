@@ -1,6 +1,5 @@
 """Campaigns over HTTP: written, counted before, started, paused, stopped, reported on; and the content plan."""
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from api.texts import problems_for_campaign
 from dispatch.campaigns import run_campaign
 from dispatch.runs import RPC_TIMEOUT
 from domain.campaigns import MAY_BECOME, CampaignForm, CampaignStatus
-from domain.comparison import compare
+from domain.comparison import Comparison, compare
 from policy.configuration import Weekday
 from policy.hours import zones_of
 from policy.turns import first_due
@@ -33,8 +32,8 @@ from workflows.campaigns import run_id
 log = structlog.get_logger()
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
 
-COUNTED_WITHIN = 10.0
-"""Wall seconds in which a dry count goes through customers; what is left then is told from those."""
+COUNTED = 20_000
+"""Customers a dry count goes through; if there are more, members of the segment are, drawn by lot."""
 
 COUNTED_AT_ONCE = 2_000
 
@@ -66,6 +65,8 @@ EXAMPLE = {
 
 NewCampaign = Annotated[CampaignForm, Body(examples=[EXAMPLE])]
 
+Standing = Literal["draft", "planning", "running", "paused", "stopped", "finished"]
+
 
 class Confirmation(BaseModel):
     """That something unusual is meant."""
@@ -79,9 +80,7 @@ class CampaignOverview(BaseModel):
     """A campaign; times are wall time."""
 
     name: str = Field(examples=["winter_tyres"])
-    status: Literal["draft", "planning", "running", "paused", "stopped", "finished"] = Field(
-        description="`planning`: its recipients are being found, or its start has not come."
-    )
+    status: Standing = Field(description="`planning`: its recipients are being found, or its start has not come.")
     form: CampaignForm
     created_by: str
     created_at: datetime
@@ -107,9 +106,10 @@ class Messages(BaseModel):
     held_back: int = Field(description="By the contact policy or the provider; they are asked about again.")
 
 
-class CampaignDetails(CampaignOverview):
-    """A campaign with its numbers."""
+class CampaignProgress(BaseModel):
+    """How far a campaign has come, in recipients; times are wall time."""
 
+    status: Standing
     planned: int = Field(description="Recipients found.")
     excluded: int = Field(description="Left out because another campaign had written to them lately.")
     waiting: int = Field(description="Recipients whose turn is still to come, or comes again.")
@@ -117,6 +117,13 @@ class CampaignDetails(CampaignOverview):
         description="Recipients it is done with: sent, or why nothing was.", examples=[{"sent": 980, "skipped": 20}]
     )
     next_due: datetime | None = Field(description="When the next turn comes.")
+    planned_at: datetime | None
+    ended_at: datetime | None
+
+
+class CampaignDetails(CampaignOverview, CampaignProgress):
+    """A campaign with its numbers."""
+
     messages: list[Messages]
     skipped: dict[str, int] = Field(description="Messages that were not sent, by the rule.", examples=[{"segment": 12}])
 
@@ -135,7 +142,7 @@ class DryCount(BaseModel):
 
     members: int
     share: float = Field(description="Of all customers.")
-    exact: bool = Field(description=f"False: {COUNTED_WITHIN:g} seconds were not enough, and the rest is guessed.")
+    exact: bool = Field(description=f"False: told from {COUNTED:,} members of the segment, drawn by lot.")
     excluded: int = Field(description="Left out because another campaign wrote to them lately.")
     channels: list[ChannelReach]
     variants: dict[str, int] = Field(description="Recipients of each.")
@@ -158,11 +165,18 @@ class VariantReport(BaseModel):
     conversions: int | None = Field(description="They came to the goal in time; None: the campaign has none.")
 
 
+class HoldoutReport(BaseModel):
+    """Those who would have got a message, had they not been held out."""
+
+    recipients: int
+    conversions: int | None = Field(description="They came to the goal in time; None: the campaign has none.")
+
+
 class Difference(BaseModel):
-    """How a variant compares with the first one, of those it was sent to: a two-proportion z test, two-sided."""
+    """How a variant compares with the first one, or with the holdout: a two-proportion z test, two-sided."""
 
     variant: str
-    against: str
+    against: str | None = Field(description="A variant; None: those held out.")
     measure: Literal["clicked", "conversions"]
     difference: float = Field(description="Of the shares.")
     z: float
@@ -177,6 +191,7 @@ class CampaignReport(BaseModel):
     goal: str | None
     attributed_within: str = Field(description="Journey time after the first message, ISO 8601.", examples=["P7D"])
     variants: list[VariantReport]
+    holdout: HoldoutReport | None = Field(description="None: nobody was held out.")
     differences: list[Difference]
 
 
@@ -205,16 +220,13 @@ async def list_campaigns(_: Reader, ctx: Ctx, db: Db) -> list[CampaignOverview]:
     return [_overview(ctx, each) for each in await campaigns.listed(db)]
 
 
-@router.post("", status_code=201, responses=documented(400, 401, 403, 409, 422, 503))
-async def create_campaign(body: NewCampaign, ctx: Ctx, key: Operator) -> CampaignOverview:
-    """Keep a campaign; nothing is sent until it is started."""
-    async with ctx.pool.acquire() as connection, connection.transaction():
-        return _overview(ctx, await _create(ctx, connection, body, key.name))
-
-
-@router.put("/plan", status_code=201, responses=documented(400, 401, 403, 409, 422, 503))
+@router.put("/plan", responses=documented(400, 401, 403, 422, 503))
 async def put_plan(body: Plan, ctx: Ctx, key: Operator) -> list[CampaignOverview]:
-    """Keep a content plan: every campaign of it, or none if one cannot be. Each is started by itself."""
+    """Keep a content plan: every campaign of it, or none if one cannot be.
+
+    Putting it again changes those that have not been started; those that have must be as they were. Nothing is sent
+    until a campaign is started; one that is started before its time waits for it.
+    """
     errors: list[FieldError] = []
     kept: list[Kept] = []
     async with ctx.pool.acquire() as connection, connection.transaction():
@@ -225,8 +237,15 @@ async def put_plan(body: Plan, ctx: Ctx, key: Operator) -> list[CampaignOverview
                 for name in ("starts_at", "centre")
                 if getattr(form, name) is None
             ]
+            if form.name in {each.form.name for each in kept}:
+                errors.append(FieldError(field=f"{at}.name", rule="another campaign of the plan has this name"))
+                continue
+            known = await campaigns.find(connection, form.name)
+            if known and known.started_at and known.form == form:
+                kept.append(known)
+                continue
             try:
-                kept.append(await _create(ctx, connection, form, key.name))
+                kept.append(await _put(ctx, connection, form, key.name))
             except Problem as problem:
                 given = problem.errors or [FieldError(field="name", rule=problem.message)]
                 errors += [FieldError(field=f"{at}.{each.field}", rule=each.rule) for each in given]
@@ -262,13 +281,29 @@ async def read_campaign(name: Name, _: Reader, ctx: Ctx, db: Db) -> CampaignDeta
     return await _detailed(ctx, db, await _known(db, name))
 
 
+@router.put("/{name}", responses=_CHANGE)
+async def put_campaign(name: Name, body: NewCampaign, ctx: Ctx, key: Operator) -> CampaignOverview:
+    """Keep a campaign, or change one that has not been started; nothing is sent until it is started."""
+    if body.name != name:
+        raise _refused([FieldError(field="name", rule=f"must be {name}, as in the address")])
+    async with ctx.pool.acquire() as connection, connection.transaction():
+        return _overview(ctx, await _put(ctx, connection, body, key.name))
+
+
+@router.get("/{name}/progress", responses=_READ)
+async def read_progress(name: Name, _: Reader, db: Db) -> CampaignProgress:
+    """Tell how far a campaign has come: the part of its numbers that is cheap enough to ask for every second."""
+    return await _progress(db, await _known(db, name))
+
+
 @router.delete("/{name}", status_code=204, responses=_CHANGE)
 async def discard_campaign(name: Name, ctx: Ctx, _: Operator) -> None:
     """Forget a campaign that has not been started; one that has is kept with what came of it."""
     async with ctx.pool.acquire() as connection, connection.transaction():
         kept = await _known(connection, name)
         if not await campaigns.discard(connection, name):
-            raise Problem(409, "started_already", f"{name} is {kept.status}; only a draft can be discarded")
+            status = (await _known(connection, kept.form.name)).status
+            raise Problem(409, "started_already", f"{name} is {status}; only a draft can be discarded")
 
 
 @router.get("/{name}/dry", responses=documented(401, 403, 404, 409, 422, 503))
@@ -337,41 +372,59 @@ async def report_campaign(name: Name, _: Reader, db: Db) -> CampaignReport:
         variants.append(
             VariantReport(**row, recipients=of_all.get(variant.name, 0), unsubscribed=unsubscribed.get(variant.name, 0))
         )
+    held_out = found.get(None)
+    holdout = held_out and HoldoutReport(
+        recipients=held_out["sent"], conversions=held_out["conversions"] if form.goal else None
+    )
     return CampaignReport(
         name=name,
-        status=kept.status,
+        status=_standing(kept),
         goal=form.goal,
         attributed_within=form.model_dump(mode="json")["attributed_within"],
         variants=variants,
-        differences=list(_differences(variants)),
+        holdout=holdout,
+        differences=[*_among(variants), *(_against(holdout, variants) if holdout else ())],
     )
 
 
-def _differences(variants: Sequence[VariantReport]) -> Iterable[Difference]:
+def _among(variants: Sequence[VariantReport]) -> Iterable[Difference]:
     first, *others = variants
     for other in others:
-        for measure in ("clicked", "conversions"):
-            mine, theirs = getattr(first, measure), getattr(other, measure)
-            found = compare(mine, first.sent, theirs, other.sent) if mine is not None else None
-            if found:
-                yield Difference(
-                    variant=other.variant,
-                    against=first.variant,
-                    measure=measure,
-                    difference=round(found.difference, 6),
-                    z=round(found.z, 3),
-                    confidence=round(found.confidence, 4),
-                )
+        if found := compare(first.clicked, first.sent, other.clicked, other.sent):
+            yield _difference(other.variant, first.variant, "clicked", found)
+        if first.conversions is None or other.conversions is None:
+            continue
+        if found := compare(first.conversions, first.sent, other.conversions, other.sent):
+            yield _difference(other.variant, first.variant, "conversions", found)
 
 
-async def _create(ctx: Context, connection: Connection, form: CampaignForm, by: str) -> Kept:
+def _against(holdout: HoldoutReport, variants: Sequence[VariantReport]) -> Iterable[Difference]:
+    for each in variants:
+        if holdout.conversions is None or each.conversions is None:
+            continue
+        if found := compare(holdout.conversions, holdout.recipients, each.conversions, each.sent):
+            yield _difference(each.variant, None, "conversions", found)
+
+
+def _difference(
+    variant: str, against: str | None, measure: Literal["clicked", "conversions"], found: Comparison
+) -> Difference:
+    return Difference(
+        variant=variant,
+        against=against,
+        measure=measure,
+        difference=round(found.difference, 6),
+        z=round(found.z, 3),
+        confidence=round(found.confidence, 4),
+    )
+
+
+async def _put(ctx: Context, connection: Connection, form: CampaignForm, by: str) -> Kept:
     if errors := await _mistakes(ctx, connection, form):
         raise _refused(errors)
-    kept = await campaigns.create(connection, form, by)
+    kept = await campaigns.put(connection, form, by)
     if kept is None:
-        raise Problem(
-            409, "exists", f"there is a campaign {form.name} already; give this one another name, or discard that draft"
-        )
+        raise _started_already(await _known(connection, form.name))
     return kept
 
 
@@ -465,7 +518,6 @@ def _hours_that_never_come(ctx: Context, form: CampaignForm) -> list[FieldError]
 class _Count:
     """What has been counted so far."""
 
-    examined: int = 0
     members: int = 0
     excluded: int = 0
     channels: dict[str, Counter[str]] = field(default_factory=dict)
@@ -480,30 +532,33 @@ async def _counted(ctx: Context, connection: Connection, form: CampaignForm) -> 
     Raises:
         Problem: The segment cannot be judged by yet.
     """
-    now, deadline = datetime.now(UTC), time.monotonic() + COUNTED_WITHIN
+    now = datetime.now(UTC)
     definitions = await segments.load(connection)
     definition = definitions.by_name.get(form.segment)
     if definition is None:
         raise Problem(409, "no_audience", f"there is no segment {form.segment} any more")
     of: int = await connection.fetchval(f"select count(*) from customers c where {membership.ALIVE}")
-    count, after, over = _Count(), 0, False
-    while not over and (count.examined == 0 or time.monotonic() < deadline):
-        ids = await membership.page(connection, after, COUNTED_AT_ONCE)
+    count = _Count()
+    if of <= COUNTED:
+        looked_at = await membership.page(connection, 0, COUNTED)
+        scale = 1.0
+    elif definition.scanned is None:
+        raise _not_yet(form.segment)
+    else:
+        looked_at, there_are = await membership.members(connection, definition.id, COUNTED)
+        scale = there_are / len(looked_at) if looked_at else 1.0
+    for place in range(0, len(looked_at), COUNTED_AT_ONCE):
+        ids = looked_at[place : place + COUNTED_AT_ONCE]
         try:
             within = await membership.inside(connection, definition.form, definitions, ids, now)
         except BasisMissing:
-            raise Problem(
-                409, "not_yet", f"what {form.segment} rests on is not worked out yet; its scan does it"
-            ) from None
+            raise _not_yet(form.segment) from None
         await _count(ctx, connection, form, count, within, now)
-        count.examined += len(ids)
-        after, over = ids[-1] if ids else after, len(ids) < COUNTED_AT_ONCE
-    scale = 1.0 if over or not count.examined else of / count.examined
     members = round(count.members * scale)
     return DryCount(
         members=members,
         share=round(members / of, 4) if of else 0,
-        exact=over,
+        exact=scale == 1,
         excluded=round(count.excluded * scale),
         channels=[
             ChannelReach(channel=name, **{rule: round(found[rule] * scale) for rule in _RULES})
@@ -514,6 +569,10 @@ async def _counted(ctx: Context, connection: Connection, form: CampaignForm) -> 
         last_due=count.last_due,
         seconds=round((members - count.excluded * scale) / form.rate_per_second, 1),
     )
+
+
+def _not_yet(segment: str) -> Problem:
+    return Problem(409, "not_yet", f"{segment} has not been scanned yet: it is within a minute, so ask again then")
 
 
 _RULES = ("unreachable", "suppressed", "forbidden")
@@ -552,7 +611,7 @@ async def _known(db: Connection, name: str) -> Kept:
 def _started_already(kept: Kept) -> Problem:
     who = f"{kept.started_by} on {kept.started_at:%Y-%m-%d %H:%M} UTC" if kept.started_at else "nobody"
     return Problem(
-        409, "started_already", f"{kept.form.name} was started by {who}; to send it again, create it under another name"
+        409, "started_already", f"{kept.form.name} was started by {who}; to send it again, put it under another name"
     )
 
 
@@ -562,10 +621,9 @@ def _refused(errors: Sequence[FieldError]) -> Problem:
 
 
 def _overview(ctx: Context, kept: Kept) -> CampaignOverview:
-    planning = kept.status is CampaignStatus.RUNNING and kept.planned_at is None
     return CampaignOverview(
         name=kept.form.name,
-        status="planning" if planning else kept.status.value,
+        status=_standing(kept),
         form=kept.form,
         created_by=kept.created_by,
         created_at=kept.created_at,
@@ -577,15 +635,27 @@ def _overview(ctx: Context, kept: Kept) -> CampaignOverview:
     )
 
 
-async def _detailed(ctx: Context, db: Connection, kept: Kept) -> CampaignDetails:
+def _standing(kept: Kept) -> Standing:
+    return "planning" if kept.status is CampaignStatus.RUNNING and kept.planned_at is None else kept.status.value
+
+
+async def _progress(db: Connection, kept: Kept) -> CampaignProgress:
     progress = await recipients.progress(db, kept.id)
-    return CampaignDetails(
-        **_overview(ctx, kept).model_dump(),
+    return CampaignProgress(
+        status=_standing(kept),
         planned=progress.planned,
         excluded=kept.excluded,
         waiting=progress.waiting,
         done=progress.done,
         next_due=progress.next_due,
+        planned_at=kept.planned_at,
+        ended_at=kept.ended_at,
+    )
+
+
+async def _detailed(ctx: Context, db: Connection, kept: Kept) -> CampaignDetails:
+    return CampaignDetails(
+        **{**_overview(ctx, kept).model_dump(), **(await _progress(db, kept)).model_dump()},
         messages=[Messages.model_validate(row) for row in await campaigns.numbers(db, kept)],
         skipped=await campaigns.why_skipped(db, kept),
     )

@@ -104,6 +104,7 @@ class Peaks:
 
     processes: dict[str, int]
     most: dict[str, float] = field(default_factory=dict)
+    now: dict[str, float] = field(default_factory=dict)
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
@@ -112,7 +113,8 @@ class Peaks:
         async def watch() -> None:
             while True:
                 for name, pid in self.processes.items():
-                    self.most[name] = max(self.most.get(name, 0.0), await asyncio.to_thread(_memory, pid))
+                    self.now[name] = await asyncio.to_thread(memory, pid)
+                    self.most[name] = max(self.most.get(name, 0.0), self.now[name])
                 await asyncio.sleep(0.5)
 
         watching = asyncio.create_task(watch())
@@ -123,7 +125,8 @@ class Peaks:
             await asyncio.wait([watching])
 
 
-def _memory(pid: int) -> float:
+def memory(pid: int) -> float:
+    """Return what a process and its children have now, megabytes."""
     total = 0
     with contextlib.suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
@@ -258,7 +261,7 @@ async def bench(customers: int) -> None:
         subject = Bench(http, pool, stack.write_key)
         processes = {"worker": "worker-1", "API": Part.API, "PostgreSQL": Part.POSTGRES, "Temporal": Part.TEMPORAL}
         peaks = Peaks({name: stack.pids[part] for name, part in processes.items()})
-        before = {name: _memory(pid) for name, pid in peaks.processes.items()}
+        before = {name: memory(pid) for name, pid in peaks.processes.items()}
         async with peaks.watched():
             await subject.preview("cold", exact=False)
             await subject.preview("cold", exact=True)

@@ -22,6 +22,10 @@ class RoundDisturbed(Event, name="round_disturbed"):
     """What is waited for in vain."""
 
 
+class CustomerCalled(Event, name="customer_called"):
+    """A customer enters the journey that sends at once."""
+
+
 SECOND = timedelta(seconds=1)
 
 
@@ -39,3 +43,11 @@ class Round(Journey):
         await self.wait_for(RoundDisturbed, within=SECOND)
         if first.gone:
             await self.send(sms("abandoned_application/partly_filled"))
+
+
+@journey(starts_on=CustomerCalled, ends_on=RoundWon)
+class Prompt(Journey):
+    """Sends at once: how long that takes is what campaigns are measured by."""
+
+    async def steps(self) -> None:
+        await self.send(sms("abandoned_application/almost_empty"))

@@ -14,6 +14,9 @@ def bench(
     segments: Annotated[
         int | None, typer.Option(min=1000, help="Instead: segments over so many generated customers.")
     ] = None,
+    campaign: Annotated[
+        int | None, typer.Option(min=1000, max=1_000_000, help="Instead: a campaign to so many generated customers.")
+    ] = None,
 ) -> None:
     """Measure what a journey costs: history events, CPU, memory, pace.
 
@@ -24,15 +27,23 @@ def bench(
     With `--segments` customers are generated, and segments over them are previewed, put, changed and evaluated
     through the API, with time and memory. A million takes some ten minutes and four gigabytes.
 
-    Examples: journeys bench --journeys 100, journeys bench --segments 1000000
+    With `--campaign` one campaign goes to so many customers by SMS through the sandbox, beside journeys whose way from
+    event to message is timed with and without it. Worker, Temporal and PostgreSQL are killed in the middle; whether
+    anybody was written to twice or not at all the sandbox's ledger tells. 100,000 take some fifteen minutes.
+
+    Examples: journeys bench --journeys 100, journeys bench --segments 1000000, journeys bench --campaign 100000
     """
     # Not at the top: the image has neither the bench nor the embedded wheels.
+    from bench import campaigns
     from bench import segments as over_segments
     from bench.run import bench as run
     from cli.stack import StackError
 
     try:
-        signals.run(over_segments.bench(segments) if segments else run(journeys, rounds))
+        if campaign:
+            signals.run(campaigns.bench(campaign))
+        else:
+            signals.run(over_segments.bench(segments) if segments else run(journeys, rounds))
     except signals.Interrupted as interrupted:
         raise typer.Exit(128 + interrupted.signal) from None
     except StackError as error:

@@ -6,6 +6,7 @@ from cli import commands
 from cli.audit import audit
 from cli.authors import check, draw_journey
 from cli.bench import bench
+from cli.campaigns import campaigns
 from cli.costs import costs
 from cli.demo.command import demo
 from cli.explain import explain
@@ -59,6 +60,7 @@ app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(audit)
 app.add_typer(templates, name="templates", rich_help_panel=RUNNING)
 app.add_typer(segments, name="segments", rich_help_panel=RUNNING)
 app.add_typer(whatsapp, name="whatsapp", rich_help_panel=RUNNING)
+app.add_typer(campaigns, name="campaigns", rich_help_panel=RUNNING)
 
 DATABASE = "Its database"
 app.add_typer(keys, name="keys", rich_help_panel=DATABASE)

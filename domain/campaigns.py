@@ -90,8 +90,9 @@ class CampaignForm(BaseModel, frozen=True, extra="forbid"):
         rate_per_second: Most messages in a wall second.
         exclude_contacted_within: Whoever got a message of any other campaign so shortly before gets none.
         useful_for: From when a message is due until it is not worth sending any more.
+        holdout: Share of the recipients who get nothing, for comparison.
         centre: Whose campaign it is, in the content plan.
-        goal: Event that counts as success in the report.
+        goal: Event that counts as success in the report; whoever comes to it gets no message of it after.
         attributed_within: How long after the first message it counts.
     """
 
@@ -116,6 +117,7 @@ class CampaignForm(BaseModel, frozen=True, extra="forbid"):
     exclude_contacted_within: Duration | None = None
     useful_for: Duration = timedelta(days=3)
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=10)] = (EVERYBODY,)
+    holdout: float = Field(default=0, ge=0, le=0.9)
     centre: CampaignName | None = None
     goal: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     attributed_within: Duration = timedelta(days=7)

@@ -70,6 +70,8 @@ class Facts:
         gives_way: Whether it is dropped where it would have to wait for a slot.
         outside: The segment it is for, if the customer is not in it any more.
         campaign_lately: It is a campaign's, and another campaign wrote within the time that one leaves alone.
+        reached: The goal it is to lead to, if the customer has come to it.
+        held_out: Share of customers whom the campaign it is of leaves out for comparison.
         consent: None if the customer has expressed no wish.
         dialogue_since: Since when a person of ours has been talking with the customer.
         sent: What has left to the customer within the longest window of any cap.
@@ -91,6 +93,8 @@ class Facts:
     gives_way: bool = False
     outside: str | None = None
     campaign_lately: bool = False
+    reached: str | None = None
+    held_out: float = 0
     consent: Consent | None = None
     block: Block | None = None
     dialogue_since: datetime | None = None
@@ -183,6 +187,10 @@ def _outside(_: Policy, facts: Facts) -> Drop | None:
     return Drop(f"segment:{facts.outside}") if facts.outside else None
 
 
+def _reached(_: Policy, facts: Facts) -> Drop | None:
+    return Drop(f"goal:{facts.reached}") if facts.reached else None
+
+
 def _campaign_lately(_: Policy, facts: Facts) -> Drop | None:
     return Drop("campaign:another one wrote lately") if facts.campaign_lately else None
 
@@ -209,7 +217,7 @@ def _no_consent(policy: Policy, facts: Facts) -> Drop | None:
 def _held_out(policy: Policy, facts: Facts) -> Drop | None:
     if is_held_out(policy, "*", facts.customer, policy.holdout):
         return Drop("holdout:global")
-    share = policy.holdouts.get(facts.journey, 0)
+    share = policy.holdouts.get(facts.journey, facts.held_out)
     return Drop(f"holdout:{facts.journey}") if is_held_out(policy, facts.journey, facts.customer, share) else None
 
 
@@ -272,6 +280,7 @@ RULES = (
     Rule("suppressed", "the address bounced, complained or said STOP: drops", True, _suppressed),
     Rule("expired", "it is not worth sending any more: drops", True, _expired),
     Rule("segment", "the customer is not in the segment any more that it is for: drops", True, _outside),
+    Rule("goal", "the customer has done what the campaign is for: drops", True, _reached),
     Rule("campaign", "another campaign wrote within the time this one leaves alone: drops", False, _campaign_lately),
     Rule("blocked", "the customer hears nothing for a while: drops", True, _blocked),
     Rule("dialogue", "a person of ours is talking with the customer: delays", True, _dialogue),

@@ -52,6 +52,15 @@ class CallbackState(CallbackOptions):
     given_up: int
 
 
+class AnsweredCallback(BaseModel):
+    """A callback the product has taken; `at` (UTC) is when its answer came."""
+
+    id: int
+    kind: Kind
+    payload: dict[str, Any]
+    at: datetime
+
+
 @dataclass(frozen=True)
 class Step:
     """One thing that will happen to a message `after` so many seconds, and what is posted then.
@@ -151,6 +160,18 @@ class Callbacks:
             given_up=numbers.get("given_up", 0),
         )
 
+    def answered(self, after: int, limit: int) -> list[AnsweredCallback]:
+        """What the product has taken, from the callback after `after` on, in the order in which they were planned."""
+        rows = self._connection.execute(
+            """select id, kind, payload, due from callbacks
+            where state = 'delivered' and url is not null and id > ? order by id limit ?""",
+            (after, limit),
+        )
+        return [
+            AnsweredCallback(id=id, kind=kind, payload=json.loads(payload), at=datetime.fromtimestamp(at, UTC))
+            for id, kind, payload, at in rows
+        ]
+
     def _delay(self, seconds: float) -> float:
         varied = seconds * (1 + self._random.uniform(-_JITTER, _JITTER))
         return varied / self._configuration.speed + self.options.delay_seconds
@@ -207,7 +228,8 @@ class Callbacks:
             self._again_or_give_up(batch, type(error).__name__, connected=connected)
         else:
             if answer.is_success:
-                self._note(batch, "delivered", str(answer.status_code))
+                # Nothing is due any more; when it was done is worth more.
+                self._note(batch, "delivered", str(answer.status_code), due=time.time())
             else:
                 self._again_or_give_up(batch, str(answer.status_code), connected=True)
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from sandbox import gestures
-from sandbox.callbacks import CallbackOptions, CallbackState
+from sandbox.callbacks import AnsweredCallback, CallbackOptions, CallbackState
 from sandbox.faults import Fault, FaultKind
 from sandbox.ledger import Counts, Entry, Provider
 from sandbox.people import Behaviour, CallResult, Person
@@ -136,6 +136,16 @@ async def put_callbacks(options: CallbackOptions, world: TheWorld) -> CallbackSt
     """Holds for callbacks planned from now on, until the sandbox is restarted."""
     world.callbacks.options = options
     return world.callbacks.state()
+
+
+@router.get("/callbacks/answered")
+async def list_answered_callbacks(
+    world: TheWorld,
+    after: Annotated[int, Query(ge=0)] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> list[AnsweredCallback]:
+    """What the product was told and has taken, by the sandbox's clock."""
+    return world.callbacks.answered(after, limit)
 
 
 @router.post("/messages/{ledger_id}/open", status_code=202)

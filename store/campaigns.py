@@ -54,12 +54,14 @@ def _kept(row: asyncpg.Record) -> Kept:
 # The campaign.
 
 
-async def create(connection: Connection, form: CampaignForm, by: str) -> Kept | None:
-    """Keep a campaign that has not begun; None if there is one of that name."""
+async def put(connection: Connection, form: CampaignForm, by: str) -> Kept | None:
+    """Keep a campaign, in place of one of that name that has not begun; None if it has."""
     row = await connection.fetchrow(
         f"""
         insert into campaigns (name, form, created_by) values ($1, $2, $3)
-        on conflict (name) do nothing returning {_COLUMNS}
+        on conflict (name) do update
+        set form = excluded.form, created_by = excluded.created_by, created_at = excluded.created_at
+        where campaigns.status = 'draft' returning {_COLUMNS}
         """,
         form.name,
         form.model_dump(mode="json"),
@@ -365,18 +367,23 @@ async def unsubscribed(connection: Connection, campaign: Kept) -> dict[str, int]
 async def outcomes(connection: Connection, campaign: Kept, attributed_within: timedelta) -> list[dict[str, Any]]:
     """Return, by variant, how many recipients got a message, did something with it, and came to the goal after it.
 
+    Those held out are a row of their own, of the variant None: who would have got a message, had it not been for
+    the comparison.
+
     Args:
-        attributed_within: Wall time from the first message in which the goal counts.
+        attributed_within: Wall time from the first message, or the decision not to send one, in which the goal counts.
     """
     rows = await connection.fetch(
         """
         with reached as (
-            select r.variant, r.customer_id, min(m.sending_at) as since,
+            select case when m.status = 'skipped' then null else r.variant end as variant, r.customer_id,
+                   min(coalesce(m.sending_at, m.created_at)) as since,
                    bool_or(m.delivered_at is not null) as delivered,
                    bool_or(m.read_at is not null) as read, bool_or(m.clicked_at is not null) as clicked,
                    bool_or(m.replied_at is not null) as replied
-            from campaign_recipients r join messages m on m.enrolment_id = r.enrolment_id and m.status <> all($2)
-            where r.campaign_id = $1 group by r.variant, r.customer_id
+            from campaign_recipients r join messages m on m.enrolment_id = r.enrolment_id
+            and (m.status <> all($2) or m.status = 'skipped' and starts_with(m.reason, 'holdout:'))
+            where r.campaign_id = $1 group by 1, r.customer_id
         )
         select variant, count(*) as sent, count(*) filter (where delivered) as delivered,
                count(*) filter (where read) as read, count(*) filter (where clicked) as clicked,

@@ -12,7 +12,7 @@ from domain.messages import Channel, MessageClass, PushKeys, Status
 from policy.configuration import Policy
 from policy.contact import Block, Consent, Facts, Sent, Wanted
 from policy.hours import zones_of
-from store import customers, membership
+from store import customers, enrolments, membership
 from store.database import Connection
 
 NOT_SENT: Sequence[Status] = (Status.WAITING, Status.SKIPPED, Status.FAILED)
@@ -78,6 +78,8 @@ class Question:
         now: Journey time, as is `expires_at`.
         audience: The segment it is for; None if it is for whoever is in the journey.
         undisturbed: Journey time since which no other campaign may have written; None: it does not matter.
+        goal: Event after which it is not sent any more, with the number of the event it must come after.
+        held_out: Share of customers whom its campaign leaves out for comparison.
     """
 
     message: UUID | None
@@ -91,6 +93,8 @@ class Question:
     gives_way: bool
     audience: str | None = None
     undisturbed: datetime | None = None
+    goal: tuple[str, int] | None = None
+    held_out: float = 0
 
 
 async def person(connection: Connection, customer: int) -> Person:
@@ -137,6 +141,8 @@ async def facts(
         gives_way=question.gives_way,
         outside=await _outside(connection, to.customer, question),
         campaign_lately=await _campaign_lately(connection, to.customer, question),
+        reached=await _reached(connection, to.customer, question),
+        held_out=question.held_out,
         consent=Consent(row["given"], row["source"]) if row["source"] is not None else None,
         block=Block(row["name"], row["until"]) if row["name"] is not None else None,
         dialogue_since=row["opened_at"],
@@ -209,6 +215,14 @@ async def _campaign_lately(connection: Connection, customer: int, question: Ques
         NOT_SENT,
     )
     return found
+
+
+async def _reached(connection: Connection, customer: int, question: Question) -> str | None:
+    """Return the goal, if the customer has come to it."""
+    if question.goal is None:
+        return None
+    name, since = question.goal
+    return name if await enrolments.facts_after(connection, customer, [name], since) else None
 
 
 async def _sent(connection: Connection, customer: int, since: datetime, except_for: UUID | None) -> list[Sent]:

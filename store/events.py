@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from store import customers
@@ -183,3 +183,16 @@ async def waits(connection: Connection, customer: int) -> bool:
         customer,
     )
     return found
+
+
+async def wait_longer_than(connection: Connection, duration: timedelta) -> bool:
+    """Whether an event has waited for its dispatch for longer than a wall time."""
+    late: bool = await connection.fetchval(
+        """
+        select exists (
+            select from events where dispatched_at is null and parked_at is null and received_at < now() - $1::interval
+        )
+        """,
+        duration,
+    )
+    return late

@@ -226,6 +226,23 @@ async def change(
     return Changed([row["customer_id"] for row in entered], [row["customer_id"] for row in departed])
 
 
+async def members(connection: Connection, segment: int, limit: int) -> tuple[list[int], int]:
+    """Return members of a segment as last looked at, drawn by lot if there are more than so many, and how many are.
+
+    Args:
+        segment: Its number.
+    """
+    rows = await connection.fetch(
+        """
+        select customer_id, count(*) over () as of from segment_members
+        where segment_id = $1 order by random() limit $2
+        """,
+        segment,
+        limit,
+    )
+    return [row["customer_id"] for row in rows], rows[0]["of"] if rows else 0
+
+
 async def page(connection: Connection, after: int, limit: int) -> list[int]:
     """Return customers by their numbers, in order.
 

@@ -32,6 +32,7 @@ class Addressee:
         outcome: Not None: the stay is over.
         restart_event: Newest restart accepted, or None.
         event: Properties of the trigger.
+        trigger_event: Its number.
     """
 
     person: Person
@@ -41,6 +42,7 @@ class Addressee:
     locale: str | None
     traits: dict[str, Any]
     event: dict[str, Any]
+    trigger_event: int
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ async def addressee(connection: Connection, enrolment: int) -> Addressee | None:
         return None
     row = await connection.fetchrow(
         """
-        select e.journey, e.outcome, e.restart_event_id, c.locale, c.traits, t.properties
+        select e.journey, e.outcome, e.restart_event_id, c.locale, c.traits, t.properties, t.id
         from enrolments e join customers c on c.id = e.customer_id join events t on t.id = e.trigger_event_id
         where e.id = $1
         """,

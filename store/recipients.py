@@ -91,26 +91,37 @@ async def postpone(connection: Connection, recipient: Recipient, due_at: datetim
     )
 
 
-async def done_with(connection: Connection, recipient: Recipient, outcome: str, stay: Outcome) -> None:
-    """Record what became of a recipient, and that their stay is over.
+@dataclass(frozen=True)
+class Done:
+    """Nothing more comes to a recipient.
 
-    Args:
+    Attributes:
         outcome: As the campaign counts it, if no message of any step has left.
         stay: How the stay ended, unless that was decided before.
     """
+
+    recipient: Recipient
+    outcome: str
+    stay: Outcome = Outcome.FINISHED
+
+
+async def done_with(connection: Connection, done: Sequence[Done]) -> None:
+    """Record what became of recipients, and that their stays are over; their customers' rows must be locked."""
+    enrolments = [each.recipient.enrolment for each in done]
     await connection.execute(
         """
-        update campaign_recipients r set step = $3, outcome = case when exists (
+        update campaign_recipients r set step = d.step, outcome = case when exists (
             select from messages m where m.enrolment_id = r.enrolment_id and m.status <> all($4)
-        ) then 'sent' else $2 end
-        where enrolment_id = $1 and outcome is null
+        ) then 'sent' else d.outcome end
+        from unnest($1::bigint[], $2::int[], $3::text[]) d(enrolment_id, step, outcome)
+        where r.enrolment_id = d.enrolment_id and r.outcome is null
         """,
-        recipient.enrolment,
-        outcome,
-        recipient.step,
+        enrolments,
+        [each.recipient.step for each in done],
+        [each.outcome for each in done],
         [Status.WAITING, Status.SKIPPED, Status.FAILED],
     )
-    await _end_stays(connection, [recipient.enrolment], stay)
+    await _end_stays(connection, enrolments, [each.stay for each in done])
 
 
 @dataclass(frozen=True)
@@ -176,17 +187,17 @@ async def withdraw(connection: Connection, enrolments: Sequence[int]) -> None:
         "update campaign_recipients set outcome = 'stopped' where enrolment_id = any($1) and outcome is null",
         enrolments,
     )
-    await _end_stays(connection, enrolments, Outcome.STOPPED)
+    await _end_stays(connection, enrolments, [Outcome.STOPPED] * len(enrolments))
 
 
-async def _end_stays(connection: Connection, enrolments: Sequence[int], outcome: Outcome) -> None:
+async def _end_stays(connection: Connection, enrolments: Sequence[int], outcomes: Sequence[Outcome]) -> None:
     await connection.execute(
         """
-        update enrolments set outcome = coalesce(outcome, $2), ended_at = coalesce(ended_at, now())
-        where id = any($1)
+        update enrolments e set outcome = coalesce(e.outcome, o.outcome), ended_at = coalesce(e.ended_at, now())
+        from unnest($1::bigint[], $2::text[]) o(id, outcome) where e.id = o.id
         """,
         enrolments,
-        outcome,
+        outcomes,
     )
 
 
@@ -213,5 +224,5 @@ async def merge(connection: Connection, loser: int, winner: int) -> None:
     )
     given_up = [row["winning"] if row["begun"] else row["losing"] for row in rows]
     await connection.execute("delete from campaign_recipients where enrolment_id = any($1)", given_up)
-    await _end_stays(connection, given_up, Outcome.MERGED)
+    await _end_stays(connection, given_up, [Outcome.MERGED] * len(given_up))
     await connection.execute("update campaign_recipients set customer_id = $2 where customer_id = $1", loser, winner)

@@ -52,12 +52,13 @@ class Campaign:
             await self._send()
             if self._progress and self._status is CampaignStatus.RUNNING and not self._progress.waiting:
                 break
-            self._go_on_anew_if_long()
+            await self._go_on_anew_if_long()
             due = self._progress.next_due if self._progress else None
             await self._wait(due if self._status is CampaignStatus.RUNNING else None)
         self._progress = await self._do("end_campaign", Progress)
         self._status = self._progress.status
         self._describe()
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return f"{self._status}: {_told(self._progress)}"
 
     async def _plan(self) -> None:
@@ -66,7 +67,7 @@ class Campaign:
             found: Planned = await self._do("plan_campaign", Planned)
             self._status, self._planned, over = found.status, found.planned, found.over
             self._describe()
-            self._go_on_anew_if_long()
+            await self._go_on_anew_if_long()
             if found.not_before or self._status is CampaignStatus.PAUSED:
                 await self._wait(found.not_before)
 
@@ -99,8 +100,9 @@ class Campaign:
         finally:
             self._waits_until = None
 
-    def _go_on_anew_if_long(self) -> None:
+    async def _go_on_anew_if_long(self) -> None:
         if workflow.info().is_continue_as_new_suggested():
+            await workflow.wait_condition(workflow.all_handlers_finished)
             workflow.continue_as_new(self._start)
 
     async def _do(self, activity: str, result: type[Any], *arguments: Any) -> Any:

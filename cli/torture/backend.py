@@ -38,13 +38,15 @@ class Accepted:
     """What all backends believe the product has taken.
 
     Attributes:
-        at: Message id to when the 200 came (wall); None where a library does not tell when.
+        calls: Everything that was told, by message id, in that order.
+        at: Message id to when the 200 came (wall), or by when it must have come where a library does not tell.
         answers: How often the API answered what.
         refused: What it said where it refused for good.
     """
 
     def __init__(self) -> None:
-        self.at: dict[str, datetime | None] = {}
+        self.calls: dict[str, Call] = {}
+        self.at: dict[str, datetime] = {}
         self.answers: Counter[str] = Counter()
         self.refused: list[str] = []
 
@@ -65,6 +67,7 @@ class OwnBackend:
 
     async def tell(self, call: Call) -> None:
         """See `Backend.tell`: returns when it is accepted."""
+        self._accepted.calls.setdefault(call["messageId"], call)
         twice = self._dice.random()
         if twice < 0.05:
             await asyncio.gather(self._tell(call), self._tell(call))
@@ -75,6 +78,8 @@ class OwnBackend:
 
     async def tell_together(self, calls: Sequence[Call]) -> None:
         """Tell of several things in one batch, in order."""
+        for call in calls:
+            self._accepted.calls.setdefault(call["messageId"], call)
         if await self._ask("/v1/batch", {"batch": calls}):
             now = datetime.now(UTC)
             for call in calls:
@@ -143,6 +148,7 @@ class LibraryBackend:
     async def tell(self, call: Call) -> None:
         """See `Backend.tell`: returns at once, the library sends when it can."""
         self._told.add(call["messageId"])
+        self._accepted.calls.setdefault(call["messageId"], call)
         # Its own times: what it queues is told with the time at which it happened.
         common = {
             "user_id": call.get("userId"),
@@ -166,8 +172,9 @@ class LibraryBackend:
                 calls = self._given_up.get()
                 self.given_up += len(calls)
                 await self._outbox.tell_together([_plain(call) for call in calls])
+        now = datetime.now(UTC)
         for message in self._told:
-            self._accepted.at.setdefault(message, None)
+            self._accepted.at.setdefault(message, now)
         await asyncio.to_thread(self._client.join)
 
 

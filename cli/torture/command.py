@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -26,6 +26,9 @@ def torture(
         int | None, typer.Option(min=100, help="No storm: so many goals race the claims of messages.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON, and nothing else.")] = False,
+    look: Annotated[
+        Path | None, typer.Option(help="No storm: show the data a torture with --keep has left here, until Ctrl-C.")
+    ] = None,
     keep: Annotated[bool, typer.Option(help="Leave the data at the end, to look into it.")] = False,
     data_dir: Annotated[Path, typer.Option(help="For logs and torture.json; whatever else is kept there goes.")] = Path(
         "var/torture"
@@ -41,6 +44,8 @@ def torture(
     With --goals it is another attack: the acceptance of goals and the claims of messages race for the same
     customers, and no claim may have its place after the goal.
 
+    With --look it only shows what was kept, with the torture's own journeys and policy, and lets nothing move.
+
     Example: journeys torture --minutes 2 --seed 7 --fault killed --keep
     """
     from cli.stack import StackError
@@ -48,12 +53,14 @@ def torture(
     console = Console(stderr=as_json)
     seed = random.SystemRandom().randrange(10_000) if seed is None else seed
     try:
+        if look:
+            signals.run(_look(console, look))
         if goals:
             told = signals.run(_race(console, goals, seed, data_dir))
         else:
             told = signals.run(_torture(console, minutes * 60, seed, fault, customers_per_second, data_dir, keep=keep))
     except signals.Interrupted as interrupted:
-        raise typer.Exit(128 + interrupted.signal) from None
+        raise typer.Exit(0 if look else 128 + interrupted.signal) from None
     except StackError as error:
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -94,6 +101,12 @@ async def _torture(
     where = f"everything is in {data_dir}" if keep else f"the logs and torture.json are in {data_dir}"
     console.print(f"seed {seed}; {where}", soft_wrap=True, highlight=False)
     return told
+
+
+async def _look(console: Console, data: Path) -> NoReturn:
+    from cli.torture.look import look
+
+    await look(data, lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True))
 
 
 async def _race(console: Console, goals: int, seed: int, data_dir: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
+from cli.torture.backend import Accepted
 from cli.torture.stage import Stage
 from domain.clock import Clock
 from store import installation
@@ -17,6 +18,55 @@ BACKEND = "backend"
 """Name of the write key all events are told with."""
 
 _AT_ONCE = 8
+
+_PAGE = 1000
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a backend told of a customer.
+
+    Attributes:
+        call: Its `messageId`.
+        properties: What it said, with the key of the stay it means.
+    """
+
+    call: str
+    name: str
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Farewell:
+    """From a moment on nothing may go to an address by a channel, as whoever told us so knows.
+
+    Attributes:
+        address: In lower case.
+        since: When we had answered that we know (wall).
+        by: How it was said, such as ``stop``.
+        marketing_only: Whether what the customer asked for may still come.
+    """
+
+    channel: str
+    address: str
+    since: datetime
+    by: str
+    marketing_only: bool
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """An operator talked with a customer.
+
+    Attributes:
+        user_id: The backend's id.
+        opened: When we had answered that it is open (wall).
+        closed: When we were first asked to close it (wall).
+    """
+
+    user_id: str
+    opened: datetime
+    closed: datetime
 
 
 @dataclass(frozen=True)
@@ -43,6 +93,7 @@ class Stay:
     Attributes:
         decided_by: Place of the event that decided the outcome.
         over: Whether its run's end is recorded.
+        trigger: Place of the event that began it.
     """
 
     id: int
@@ -52,6 +103,7 @@ class Stay:
     outcome: str | None
     decided_by: int | None
     over: bool
+    trigger: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +112,9 @@ class Message:
 
     Attributes:
         sequence: Place of the decision about it among its customer's events; of the claim, if it was claimed.
-        at: Journey time of the decision to send.
+        reason: Why it is as it is, as a code that begins with the rule's name.
+        at: Journey time of the decision to send; never later than the claim.
+        expires_at: Journey time from which on it is not worth sending.
         claimed_at: Wall time by the database's clock.
         resolution: How an uncertain send was settled.
         sent_again: Whether it is recorded that somebody decided to send it once more.
@@ -74,8 +128,10 @@ class Message:
     marketing: bool
     recipient: str | None
     status: str
+    reason: str | None
     sequence: int | None
     at: datetime
+    expires_at: datetime | None
     claimed_at: datetime | None
     resolved: bool
     resolution: str | None
@@ -123,19 +179,6 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Suppression:
-    """Nothing is sent to a recipient by a channel any more.
-
-    Attributes:
-        since: Wall time by the database's clock.
-    """
-
-    channel: str
-    recipient: str
-    since: datetime
-
-
-@dataclass(frozen=True)
 class Block:
     """A customer hears nothing for a while; times are journey time.
 
@@ -154,30 +197,33 @@ class Evidence:
     """Everything there is to judge by.
 
     Attributes:
-        accepted: Calls that backends believe accepted, by id; when the 200 came, where that is known.
+        told: What backends told customers did, in the order in which they did it.
+        accepted: Calls that backends believe accepted, by id; when the 200 came, or by when it must have come.
+        customers: Our numbers of customers by the backend's ids.
         zones: Time zone of each customer who has one.
         merged: Customers who turned out to be several.
-        clock_was_wrong_by: The most the database's clock was ever wrong, seconds.
         answers: How often the API answered what.
         clock: Of the installation.
         read_at: When (wall) the database was read; customers' journeys may still go on then.
         seen_before: Number of the last effect the ledger had before the database was read.
     """
 
-    accepted: Mapping[str, datetime | None]
+    told: Sequence[Told]
+    accepted: Mapping[str, datetime]
     events: Sequence[Event]
     stays: Sequence[Stay]
     messages: Sequence[Message]
     effects: Sequence[Effect]
     runs: Sequence[Run]
-    suppressions: Sequence[Suppression]
+    farewells: Sequence[Farewell]
+    dialogues: Sequence[Dialogue]
     blocks: Sequence[Block]
+    customers: Mapping[str, int]
     zones: Mapping[int, str]
     merged: frozenset[int]
     clock: Clock
     read_at: datetime
     seen_before: int
-    clock_was_wrong_by: float
     answers: Mapping[str, int]
     refused: Sequence[str]
     unfinished: str | None
@@ -185,12 +231,19 @@ class Evidence:
 
 async def gather(
     stage: Stage,
-    accepted: Mapping[str, datetime | None],
-    answers: Mapping[str, int],
-    refused: Sequence[str],
+    backends: Accepted,
+    unsubscribed: Sequence[Farewell],
+    dialogues: Sequence[Dialogue],
     unfinished: str | None,
 ) -> Evidence:
-    """Gather everything: the ledger before and after the database, which is read at one moment."""
+    """Gather everything: the ledger before and after the database, which is read at one moment.
+
+    Args:
+        backends: What they told, and what they heard.
+        unsubscribed: Who pressed a letter's one-click button and was answered.
+        dialogues: Who was talked with.
+        unfinished: What could not be told, in words.
+    """
     runs = await _runs(stage.temporal)
     before = await _effects(stage)
     async with stage.database.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
@@ -206,40 +259,47 @@ async def gather(
         )
         stays = await db.fetch(
             """
-            select id, customer_id, journey, workflow_id, outcome, outcome_event_id, ended_at is not null
+            select id, customer_id, journey, workflow_id, outcome, outcome_event_id, ended_at is not null,
+                   trigger_event_id
             from enrolments order by id
             """
         )
         messages = await db.fetch(
             """
             select id::text, customer_id, enrolment_id, channel, message_class = 'marketing', recipient, status,
-                   sequence, journey_at, sending_at, resolved_at is not null, resolution,
+                   reason, sequence, journey_at, expires_at, sending_at, resolved_at is not null, resolution,
                    sent_again_at is not null and evidence @> '[{"fact": "sent_again"}]',
                    coalesce(evidence @> '[{"fact": "asked_by_replacing"}]', false)
             from messages order by created_at
             """
         )
-        suppressions = await db.fetch("select channel, recipient, created_at from suppressions")
+        customers = await db.fetch("select value, customer_id from identities where kind = 'user'")
         blocks = await db.fetch("select customer_id, event_id, begins_at, until from blocks where lifted_at is null")
         zones = await db.fetch("select id, time_zone from customers where time_zone is not null")
         merged = await db.fetch("select merged_into from customers where merged_into is not null")
     return Evidence(
-        accepted=accepted,
+        told=[
+            Told(id, call["event"], call["properties"])
+            for id, call in backends.calls.items()
+            if call["type"] == "track"
+        ],
+        accepted=backends.at,
         events=[Event(*row.values()) for row in events],
         stays=[Stay(*row.values()) for row in stays],
         messages=[Message(*row.values()) for row in messages],
         effects=await _effects(stage),
         runs=runs,
-        suppressions=[Suppression(*row.values()) for row in suppressions],
+        farewells=[*unsubscribed, *await _farewells(stage)],
+        dialogues=dialogues,
         blocks=[Block(*row.values()) for row in blocks],
+        customers={row["value"]: row["customer_id"] for row in customers},
         zones={row["id"]: row["time_zone"] for row in zones},
         merged=frozenset(row["merged_into"] for row in merged),
         clock=clock,
         read_at=read_at,
         seen_before=before[-1].id if before else 0,
-        clock_was_wrong_by=stage.clocks.worst.get("postgres", 0.0) if stage.clocks else 0.0,
-        answers=answers,
-        refused=refused,
+        answers=backends.answers,
+        refused=backends.refused,
         unfinished=unfinished,
     )
 
@@ -248,7 +308,7 @@ async def _effects(stage: Stage) -> list[Effect]:
     effects: list[Effect] = []
     after: int | None = 0
     while after is not None:
-        page = await stage.ask_sandbox("ledger", after=after, limit=1000)
+        page = await stage.ask_sandbox("ledger", after=after, limit=_PAGE)
         effects += [
             Effect(
                 each["id"],
@@ -264,6 +324,29 @@ async def _effects(stage: Stage) -> list[Effect]:
         ]
         after = page["next_after"]
     return effects
+
+
+async def _farewells(stage: Stage) -> list[Farewell]:
+    """Return what providers told us of addresses, from when we had taken it on: by the sandbox's own clock."""
+    found: list[Farewell] = []
+    after = 0
+    while page := await stage.ask_sandbox("callbacks/answered", after=after, limit=_PAGE):
+        found += [each for callback in page if (each := farewell_of(callback))]
+        after = page[-1]["id"]
+    return found
+
+
+def farewell_of(callback: Mapping[str, Any]) -> Farewell | None:
+    """Return what a callback we have taken says of an address for ever, if it does."""
+    said, at = callback["payload"], datetime.fromisoformat(callback["at"])
+    match callback["kind"], said:
+        case "twilio", {"Body": "STOP", "From": str(number)} if number.startswith("+"):
+            return Farewell("sms", number, at, "stop", marketing_only=False)
+        case "sendgrid", {"event": "bounce", "type": "bounce", "email": str(address)}:
+            return Farewell("email", address.lower(), at, "bounce", marketing_only=False)
+        case "sendgrid", {"event": "unsubscribe", "email": str(address)}:
+            return Farewell("email", address.lower(), at, "unsubscribe", marketing_only=True)
+    return None
 
 
 async def _runs(temporal: Client) -> list[Run]:

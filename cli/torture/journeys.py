@@ -101,11 +101,11 @@ class Opinion(Journey):
 
 @journey(starts_on=SeriesBegun, key="application_id", ends_on=SeriesEnded, priority=4)
 class Series(Journey):
-    """Sends the same letter and push again and again, in step."""
+    """Sends the same letter and push again and again, in step; a push that cannot leave soon is worth nothing."""
 
     async def steps(self) -> None:
         for _ in range(6):
-            await self.send(email(FIRST, again=True), push(SECOND, again=True))
+            await self.send(email(FIRST, again=True), push(SECOND, again=True, useful_for=3 * HOUR))
             await self.wait(4 * HOUR)
 
 

@@ -1,15 +1,22 @@
 """The judgement: every promise held against the evidence. Pure, and each rule here has a test that breaks it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from cli.torture.evidence import Effect, Evidence, Message, Stay
+from cli.torture.evidence import Effect, Event, Evidence, Message, Stay, Told
+from cli.torture.journeys import JOURNEYS
 from domain.messages import OWN
 from policy.configuration import Cap, Policy
 from policy.contact import is_held_out
+from workflows.catalog import Catalog
+from workflows.declaration import Declaration, Rule
+from workflows.enabled import JOURNEYS as SHIPPED
+
+DECLARED: Mapping[str, Declaration] = Catalog.of((*SHIPPED, *JOURNEYS)).journeys
+"""What the authors of the journeys have declared: which events begin them, and which end them."""
 
 LEAVES_WITHIN = timedelta(seconds=2)
 """Wall time from a claim to the beginning of its provider call."""
@@ -49,14 +56,38 @@ class Violation:
 
 
 @dataclass(frozen=True)
+class End:
+    """A stay may send nothing any more.
+
+    Attributes:
+        place: Of what ended it, in the customer's order.
+        heard: When whoever told of it had heard 200; None if nobody told of it.
+        why: What ended it.
+    """
+
+    place: int
+    heard: datetime | None
+    why: str
+
+
+@dataclass(frozen=True)
 class Books:
-    """The evidence, arranged to be looked up."""
+    """The evidence, arranged to be looked up.
+
+    Attributes:
+        kept: Accepted events by the backend's id.
+        goals: By stay, the goals backends have told, whatever our tables say came of them.
+        ends: By stay, all that ended it: these goals, and what our tables say.
+    """
 
     evidence: Evidence
     policy: Policy
     messages: dict[str, Message]
     stays: dict[int, Stay]
     effects: dict[str, list[Effect]]
+    kept: dict[str, Event]
+    goals: dict[int, list[End]]
+    ends: dict[int, list[End]]
 
     @classmethod
     def of(cls, evidence: Evidence, policy: Policy) -> "Books":
@@ -64,13 +95,67 @@ class Books:
         effects: dict[str, list[Effect]] = defaultdict(list)
         for effect in evidence.effects:
             effects[effect.message or ""].append(effect)
+        kept = {event.call: event for event in evidence.events if event.call is not None}
+        calls = {event.id: call for call, event in kept.items()}
+        goals = _goals(evidence, calls, kept)
         return cls(
             evidence,
             policy,
             {message.id: message for message in evidence.messages},
             {stay.id: stay for stay in evidence.stays},
             dict(effects),
+            kept,
+            goals,
+            {stay.id: [*goals[stay.id], *_decided(evidence, calls, stay)] for stay in evidence.stays},
         )
+
+
+def _goals(evidence: Evidence, calls: Mapping[int, str], kept: Mapping[str, Event]) -> dict[int, list[End]]:
+    """Return what ended each stay by what backends told and declarations say."""
+    told, ending = {each.call: each for each in evidence.told}, _ending(evidence)
+    goals: dict[int, list[End]] = {}
+    for stay in evidence.stays:
+        begun = told.get(calls.get(stay.trigger, ""))
+        goals[stay.id] = [
+            End(kept[goal.call].id, evidence.accepted[goal.call], goal.name)
+            for goal in (_that_end(ending, DECLARED[stay.journey], begun) if begun else ())
+            if goal.call in kept and kept[goal.call].id > stay.trigger
+        ]
+    return goals
+
+
+def _ending(evidence: Evidence) -> dict[tuple[str, str | None], list[Told]]:
+    """Return the accepted events that may end stays, by journey and key."""
+    ending = defaultdict(list)
+    for journey in DECLARED.values():
+        names = {rule.event.event_name for rule in _ends_on(journey)}
+        for each in evidence.told:
+            if each.name in names and each.call in evidence.accepted:
+                ending[journey.name, journey.key_of(each.properties)].append(each)
+    return ending
+
+
+def _that_end(ending: Mapping[tuple[str, str | None], Sequence[Told]], journey: Declaration, begun: Told) -> list[Told]:
+    """Return what ends the stay in a journey that an event begins."""
+    return [
+        each
+        for each in ending.get((journey.name, journey.key_of(begun.properties)), ())
+        if any(
+            rule.event.event_name == each.name and rule.holds(begun.properties, each.properties, in_doubt=True)
+            for rule in _ends_on(journey)
+        )
+    ]
+
+
+def _ends_on(journey: Declaration) -> tuple[Rule, ...]:
+    return (*journey.ends_on, *journey.exits_on)
+
+
+def _decided(evidence: Evidence, calls: Mapping[int, str], stay: Stay) -> list[End]:
+    """Return what ended a stay by our own tables."""
+    if stay.decided_by is None:
+        return []
+    return [End(stay.decided_by, evidence.accepted.get(calls.get(stay.decided_by, "")), str(stay.outcome))]
 
 
 def judge(evidence: Evidence, policy: Policy) -> list[Violation]:
@@ -78,9 +163,11 @@ def judge(evidence: Evidence, policy: Policy) -> list[Violation]:
     books = Books.of(evidence, policy)
     rules = (
         _nothing_lost,
+        _starts_start,
         _nothing_refused,
         _nothing_twice,
         _books_tell_the_truth,
+        _goals_count,
         _nothing_after_the_goal,
         _no_run_stuck,
         _runs_and_stays_match,
@@ -89,7 +176,9 @@ def judge(evidence: Evidence, policy: Policy) -> list[Violation]:
         _quiet_hours_kept,
         _caps_kept,
         _blocks_kept,
-        _suppressions_kept,
+        _dialogues_kept,
+        _farewells_kept,
+        _expiries_kept,
         _holdouts_kept,
     )
     return [violation for rule in rules for violation in rule(books)]
@@ -113,6 +202,36 @@ def _nothing_lost(books: Books) -> Iterator[Violation]:
             yield Violation("lost", f"event {event.id}", f"{event.name} is parked: {event.parked}")
         elif not event.dispatched:
             yield Violation("lost", f"event {event.id}", f"{event.name} has not reached its runs")
+
+
+def _starts_start(books: Books) -> Iterator[Violation]:
+    """Whatever begins a journey has begun it.
+
+    Unless the customer was in it already with the same key, or its goal was told too, which may have come first.
+    """
+    calls = {event.id: call for call, event in books.kept.items()}
+    told = {each.call: each for each in books.evidence.told}
+    entered = {
+        (stay.journey, DECLARED[stay.journey].key_of(begun.properties), stay.customer)
+        for stay in books.evidence.stays
+        if (begun := told.get(calls.get(stay.trigger, "")))
+    }
+    ending = _ending(books.evidence)
+    for each in books.evidence.told:
+        event = books.kept.get(each.call)
+        if event is None or not event.dispatched or each.call not in books.evidence.accepted:
+            continue
+        for journey in DECLARED.values():
+            enters = (journey.name, journey.key_of(each.properties), event.customer)
+            if _starts(journey, each) and enters not in entered and not _that_end(ending, journey, each):
+                yield Violation("lost", f"event {each.call}", f"{each.name} has begun no {journey.name}")
+
+
+def _starts(journey: Declaration, told: Told) -> bool:
+    return journey.key_of(told.properties) is not None and any(
+        rule.event.event_name == told.name and rule.holds(told.properties, told.properties, in_doubt=False)
+        for rule in journey.starts_on
+    )
 
 
 def _nothing_refused(books: Books) -> Iterator[Violation]:
@@ -156,43 +275,43 @@ def _books_tell_the_truth(books: Books) -> Iterator[Violation]:
 # Nothing after the goal.
 
 
+def _goals_count(books: Books) -> Iterator[Violation]:
+    """Every goal a backend was answered 200 for has decided the stays it ends."""
+    for stay in books.evidence.stays:
+        for goal in books.goals[stay.id] if stay.outcome is None else ():
+            yield Violation("after the goal", f"stay {stay.id}", f"{goal.why} at {goal.place} does not count")
+
+
 def _nothing_after_the_goal(books: Books) -> Iterator[Violation]:
-    names = {event.id: event for event in books.evidence.events}
     for message in books.evidence.messages:
-        stay = books.stays[message.stay]
-        if stay.decided_by is None:
+        ends = books.ends[message.stay]
+        if not ends:
             continue
+        first = min(ends, key=lambda end: end.place)
         claimed = message.status not in NEVER_LEFT
-        if claimed and (message.sequence is None or message.sequence > stay.decided_by):
+        if claimed and (message.sequence is None or message.sequence > first.place):
             yield Violation(
                 "after the goal",
                 _named(message),
-                f"claimed at {message.sequence}, after the {stay.outcome} of stay {stay.id} at {stay.decided_by}",
+                f"claimed at {message.sequence}, after {first.why} of stay {message.stay} at {first.place}",
             )
-        decision = names.get(stay.decided_by)
-        told = books.evidence.accepted.get(decision.call) if decision and decision.call else None
-        for asked_at in _calls(books.effects.get(message.id, ())) if told else ():
-            assert told is not None
-            if asked_at > told + LEAVES_WITHIN + A_CALL:
-                late = (asked_at - told).total_seconds()
+        heard = min((end.heard for end in ends if end.heard), default=None)
+        for asked_at in _calls(books.effects.get(message.id, ())) if heard else ():
+            assert heard is not None
+            if asked_at > heard + LEAVES_WITHIN + A_CALL:
+                late = (asked_at - heard).total_seconds()
                 yield Violation(
                     "after the goal", _named(message), f"its provider was called {late:.1f} s after the goal's 200"
                 )
 
 
-def begun_after_the_goal(evidence: Evidence) -> list[float]:
+def begun_after_the_goal(evidence: Evidence, policy: Policy) -> list[float]:
     """Return by how many seconds provider calls began after the 200 of a goal: claimed before it, on their way."""
-    names = {event.id: event for event in evidence.events}
-    told = {
-        stay.id: evidence.accepted.get(names[stay.decided_by].call or "")
-        for stay in evidence.stays
-        if stay.decided_by in names
-    }
-    stays = {message.id: message.stay for message in evidence.messages}
+    books = Books.of(evidence, policy)
     late = []
-    for effect in evidence.effects:
-        goal = told.get(stays.get(effect.message or "", 0))
-        late += [(at - goal).total_seconds() for at in _calls([effect]) if goal is not None and at > goal]
+    for message, effect in _that_left(books):
+        heard = min((end.heard for end in books.ends[message.stay] if end.heard), default=None)
+        late += [(at - heard).total_seconds() for at in _calls([effect]) if heard is not None and at > heard]
     return late
 
 
@@ -304,14 +423,39 @@ def _blocks_kept(books: Books) -> Iterator[Violation]:
                 yield Violation("policy", _named(message), f"left in a silence of customer {message.customer}")
 
 
-def _suppressions_kept(books: Books) -> Iterator[Violation]:
-    since = {(each.channel, each.recipient): each.since for each in books.evidence.suppressions}
-    grace = LEAVES_WITHIN + A_CALL + timedelta(seconds=books.evidence.clock_was_wrong_by)
+def _dialogues_kept(books: Books) -> Iterator[Violation]:
+    """What is decided after a dialogue was open and arrives before anybody wanted to close it, was claimed in it."""
+    for dialogue in books.evidence.dialogues:
+        customer = books.evidence.customers.get(dialogue.user_id)
+        for message, effect in _that_left(books):
+            decided = books.evidence.clock.wall_time(message.at)
+            if message.customer == customer and dialogue.opened < decided and effect.asked_at < dialogue.closed:
+                yield Violation("policy", _named(message), f"left in a dialogue with customer {customer}")
+
+
+def _farewells_kept(books: Books) -> Iterator[Violation]:
+    """Nothing is decided after we were told, nor arrives later than what had been claimed by then."""
+    said = defaultdict(list)
+    for each in books.evidence.farewells:
+        said[each.channel, each.address].append(each)
     for message, effect in _that_left(books):
-        began = since.get((message.channel, (message.recipient or "").lower()))
-        if began and effect.asked_at > began + grace:
-            late = (effect.asked_at - began).total_seconds()
-            yield Violation("policy", _named(message), f"left {late:.0f} s after its address was suppressed")
+        for farewell in said[message.channel, (message.recipient or "").lower()]:
+            if farewell.marketing_only and not message.marketing:
+                continue
+            decided = books.evidence.clock.wall_time(message.at)
+            if decided > farewell.since or effect.asked_at > farewell.since + LEAVES_WITHIN + A_CALL:
+                late = (effect.asked_at - farewell.since).total_seconds()
+                yield Violation("policy", _named(message), f"left {late:.1f} s after {farewell.by} of its address")
+
+
+def _expiries_kept(books: Books) -> Iterator[Violation]:
+    for message, effect in _that_left(books):
+        if message.expires_at is None:
+            continue
+        ends = books.evidence.clock.wall_time(message.expires_at)
+        # What may have left before that may be handed over again, to ask about it.
+        if message.at >= message.expires_at or effect.asked_at > ends + LEAVES_WITHIN + A_CALL:
+            yield Violation("policy", _named(message), f"left although it was worth nothing from {ends:%H:%M:%S} on")
 
 
 def _holdouts_kept(books: Books) -> Iterator[Violation]:

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 
-from cli.torture.backend import Backend
+from cli.torture.backend import Accepted, Backend
+from cli.torture.evidence import Dialogue, Farewell
 from cli.torture.people import Person
 from cli.torture.stage import Stage
 
@@ -21,7 +22,7 @@ _LOOK_EVERY = 0.5
 """Wall seconds between two looks at what has reached anybody's phone."""
 
 _GESTURES: Mapping[str, Sequence[str | None]] = {
-    "email": ("open", "open", "click", "click", "unsubscribe", None, None, None, None, None),
+    "email": ("open", "open", "click", "click", "unsubscribe", "unsubscribe", None, None, None, None),
     "push": ("open", "click", "dismiss", None, None),
     "sms": ("reply", "reply", "click", "stop", None, None, None, None, None, None),
 }
@@ -35,9 +36,12 @@ class StormIsOver(Exception):
 class Life:
     """One customer's part; all times are wall seconds, of which each is an hour of journey time."""
 
-    def __init__(self, person: Person, backend: Backend, dice: random.Random, over: asyncio.Event) -> None:
+    def __init__(
+        self, person: Person, backend: Backend, desk: "Desk", dice: random.Random, over: asyncio.Event
+    ) -> None:
         self._person = person
         self._backend = backend
+        self._desk = desk
         self._dice = dice
         self._over = over
         self._calls = 0
@@ -64,6 +68,8 @@ class Life:
                 group.create_task(self._begin(story, f"{number}"))
             if self._dice.random() < 0.1:
                 group.create_task(self._begin(self._wants_silence, ""))
+            if self._dice.random() < 0.2:
+                group.create_task(self._begin(self._talks_with_us, ""))
 
     async def _begin(self, story: Callable[[str], Awaitable[None]], key: str) -> None:
         # Each for itself: one that ends must not cut off what another is telling.
@@ -122,6 +128,16 @@ class Life:
         await self._passes(0, 12)
         await self._tell("track", event="silence_wanted", properties={})
 
+    async def _talks_with_us(self, _: str) -> None:
+        """An operator talks with them: also when the storm is over it ends as it should."""
+        await self._passes(0, 12)
+        opened = await self._desk.open(self._person.user_id)
+        if opened is None:
+            return
+        with contextlib.suppress(StormIsOver):
+            await self._passes(3, 12)
+        await self._desk.close(self._person.user_id, opened)
+
     async def _does(self, event: str, key: str, **properties: Any) -> None:
         await self._tell("track", event=event, properties={**self._application(key), **properties})
 
@@ -153,11 +169,52 @@ class Life:
 
 
 @dataclass
+class Desk:
+    """Where operators sit: they talk with customers, and say so over the API.
+
+    Attributes:
+        talks: Dialogues that are over.
+    """
+
+    http: httpx.AsyncClient
+    accepted: Accepted
+    talks: list[Dialogue] = field(default_factory=list)
+
+    async def open(self, user_id: str) -> datetime | None:
+        """Open a dialogue; returns when that was answered (wall), None if the customer is not known yet."""
+        if await self._ask("PUT", user_id) == httpx.codes.NOT_FOUND:
+            return None
+        return datetime.now(UTC)
+
+    async def close(self, user_id: str, opened: datetime) -> None:
+        """Close a dialogue, however long that takes."""
+        closed = datetime.now(UTC)
+        await self._ask("DELETE", user_id)
+        self.talks.append(Dialogue(user_id, opened, closed))
+
+    async def _ask(self, method: str, user_id: str) -> int:
+        """Ask until there is an answer; one nobody should get is for the judge."""
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                answer = await self.http.request(method, f"/v1/customers/{user_id}/dialogue")
+                if answer.status_code not in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
+                    if not answer.is_success and answer.status_code != httpx.codes.NOT_FOUND:
+                        self.accepted.refused.append(f"{method} of a dialogue: {answer.status_code}")
+                    return answer.status_code
+            await asyncio.sleep(_LOOK_EVERY)
+
+
+@dataclass
 class Phones:
-    """Everybody's phones and mailboxes: people open, click, answer and complain, through the sandbox."""
+    """Everybody's phones and mailboxes: people open, click, answer and complain, through the sandbox.
+
+    Attributes:
+        unsubscribed: Who pressed a letter's one-click button and was answered 200.
+    """
 
     stage: Stage
     seed: int
+    unsubscribed: list[Farewell] = field(default_factory=list)
     _seen: int = 0
 
     async def give(self, person: Person) -> None:
@@ -191,6 +248,11 @@ class Phones:
         order = {"reply": {"text": "yes please"}, "stop": {"text": "STOP"}}.get(gesture)
         path = f"messages/{entry['id']}/{gesture.replace('stop', 'reply')}"
         try:
-            await self.stage.sandbox.post(f"/_sandbox/{path}", json=order)
+            answer = await self.stage.sandbox.post(f"/_sandbox/{path}", json=order)
         except httpx.HTTPError:
             return  # Nobody does a thing again that the network swallowed.
+        followed = answer.json() if answer.is_success and gesture == "unsubscribe" else None
+        if followed and followed["status"] == httpx.codes.OK:
+            self.unsubscribed.append(
+                Farewell("email", entry["address"].lower(), datetime.now(UTC), "one click", marketing_only=True)
+            )

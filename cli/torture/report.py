@@ -15,6 +15,7 @@ from cli.torture.judgement import GONE, Violation, begun_after_the_goal
 from cli.torture.stage import SPEED, WORKERS, Stage
 from cli.torture.storm import Storm
 from domain.messages import OWN
+from policy.configuration import Policy
 
 PROMISES = ("lost", "doubled", "after the goal", "unresolved", "stuck", "policy", "refused", "undocumented answer")
 
@@ -25,6 +26,7 @@ def figures(
     stage: Stage,
     storm: Storm,
     evidence: Evidence,
+    policy: Policy,
     violations: Sequence[Violation],
     calls_struck: Mapping[str, int],
     seconds: float,
@@ -36,7 +38,7 @@ def figures(
         seconds: Wall seconds all of it took.
     """
     broken = Counter(violation.promise for violation in violations)
-    late = begun_after_the_goal(evidence)
+    late = begun_after_the_goal(evidence, policy)
     left = {effect.message for effect in evidence.effects}
     return {
         "seed": storm.seed,
@@ -67,6 +69,13 @@ def figures(
         },
         "stays": dict(Counter(stay.outcome or "under way" for stay in evidence.stays).most_common()),
         "messages": dict(Counter(message.status for message in evidence.messages).most_common()),
+        "not_sent_because": dict(
+            Counter(
+                (message.reason or "").partition(":")[0] for message in evidence.messages if message.status == "skipped"
+            ).most_common()
+        ),
+        "farewells": dict(Counter(each.by for each in evidence.farewells).most_common()),
+        "dialogues": len(evidence.dialogues),
         "provider_calls_that_took_effect": dict(Counter(effect.channel for effect in evidence.effects).most_common()),
         "left_by_our_books": sum(
             message.status in GONE and message.channel not in OWN for message in evidence.messages
@@ -103,10 +112,18 @@ def show(console: Console, told: Mapping[str, Any]) -> None:
     counted = Table(title="What happened", title_justify="left")
     counted.add_column("")
     counted.add_column("", justify="right")
-    for name in ("customers", "runs_reset", "runs_terminated"):
+    for name in ("customers", "dialogues", "runs_reset", "runs_terminated"):
         counted.add_row(name.replace("_", " "), f"{told[name]:,}")
     for name in (
-        *("events", "stays", "messages", "provider_calls_that_took_effect", "provider_calls_struck"),
+        *(
+            "events",
+            "stays",
+            "messages",
+            "not_sent_because",
+            "farewells",
+            "provider_calls_that_took_effect",
+            "provider_calls_struck",
+        ),
         *("uncertain_settled", "parts_that_ended_by_themselves", "further"),
     ):
         for what, number in told[name].items():

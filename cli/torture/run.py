@@ -13,6 +13,7 @@ from cli.torture.judgement import Violation, judge
 from cli.torture.report import figures
 from cli.torture.stage import CONFIGURATION, Stage, open_stage
 from cli.torture.storm import Storm, Tell, rage
+from policy.configuration import Policy
 from settings import Deployment
 
 LATE_WITHIN = 120.0
@@ -63,20 +64,24 @@ async def run(
         )
         evidence, violations = await _judged(stage, storm, tell)
         struck = await stage.ask_sandbox("faults/struck")
-        told = figures(stage, storm, evidence, violations, struck, time.monotonic() - began)
+        told = figures(stage, storm, evidence, contact_policy(), violations, struck, time.monotonic() - began)
     (data / "torture.json").write_text(json.dumps(told, indent=2))
     return told
 
 
+def contact_policy() -> Policy:
+    """Return the policy the torture's deployment is held to."""
+    return Deployment.model_validate(tomllib.loads(CONFIGURATION.read_text())).policy
+
+
 async def _judged(stage: Stage, storm: Storm, tell: Tell) -> tuple[Evidence, list[Violation]]:
     """Judge, and look again at what may only be under way: what is broken stays so."""
-    policy = Deployment.model_validate(tomllib.loads(CONFIGURATION.read_text())).policy
-    accepted = storm.accepted
+    policy = contact_policy()
     tell("judging")
     suspects: set[str] | None = None
     deadline = 0.0
     while True:
-        evidence = await gather(stage, accepted.at, accepted.answers, accepted.refused, storm.unfinished)
+        evidence = await gather(stage, storm.accepted, storm.unsubscribed, storm.dialogues, storm.unfinished)
         violations = [
             each
             for each in judge(evidence, policy)

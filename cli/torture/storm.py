@@ -13,8 +13,9 @@ from typing import Any
 import httpx
 
 from cli.torture.backend import Accepted, LibraryBackend, OwnBackend
+from cli.torture.evidence import Dialogue, Farewell
 from cli.torture.faults import FAULTS, NEEDS, Field, Missed, strike
-from cli.torture.lives import Life, Phones
+from cli.torture.lives import Desk, Life, Phones
 from cli.torture.people import Person, person
 from cli.torture.stage import Stage
 from store.database import AWAY
@@ -76,6 +77,8 @@ class Storm:
 
     Attributes:
         customers: How many lived in it.
+        unsubscribed: Who unsubscribed in one click, and was answered.
+        dialogues: Whom operators talked with, and when.
         missed: Faults that found nothing to strike, and why.
         unfinished: What was still not accepted when patience ended.
     """
@@ -87,6 +90,8 @@ class Storm:
     struck: list[Struck] = field(default_factory=list)
     missed: Counter[str] = field(default_factory=Counter)
     customers: int = 0
+    unsubscribed: Sequence[Farewell] = ()
+    dialogues: Sequence[Dialogue] = ()
     resets: list[str] = field(default_factory=list)
     terminated: list[str] = field(default_factory=list)
     counted: Counter[str] = field(default_factory=Counter)
@@ -147,10 +152,10 @@ async def rage(
     storm = Storm(seed, seconds, datetime.now(UTC), accepted)
     ground = Field(stage, dice, own)
     possible = [name for name in faults if NEEDS.get(name) not in stage.not_possible]
-    async with _meanwhile(phones.answer(), stage.watch()):
+    async with _desk(stage, accepted) as desk, _meanwhile(phones.answer(), stage.watch()):
         over = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            lives = group.create_task(_live(storm, phones, own, library, customers_per_second, over))
+            lives = group.create_task(_live(storm, phones, desk, own, library, customers_per_second, over))
             await _strike(storm, ground, schedule(seed, seconds, possible), tell)
             tell("the storm is over; what is being told is told to its end")
             over.set()
@@ -166,7 +171,15 @@ async def rage(
         storm.resets, storm.terminated, storm.counted = ground.resets, ground.terminated, ground.counted
         storm.counted["calls given up by Segment's library, told again"] = library.given_up
         await _quiet(stage, quiet_within, tell)
+    storm.unsubscribed, storm.dialogues = phones.unsubscribed, desk.talks
     return storm
+
+
+@contextlib.asynccontextmanager
+async def _desk(stage: Stage, accepted: Accepted) -> AsyncIterator[Desk]:
+    key = {"Authorization": f"Bearer {stage.stack.operator_key}"}
+    async with httpx.AsyncClient(base_url=stage.stack.api_url, headers=key, trust_env=False, timeout=10) as http:
+        yield Desk(http, accepted)
 
 
 @contextlib.asynccontextmanager
@@ -184,6 +197,7 @@ async def _meanwhile(*coroutines: Coroutine[Any, Any, None]) -> AsyncIterator[No
 async def _live(
     storm: Storm,
     phones: Phones,
+    desk: Desk,
     own: OwnBackend,
     library: LibraryBackend,
     customers_per_second: float,
@@ -196,7 +210,7 @@ async def _live(
             storm.customers += 1
             who = person(storm.customers, dice)
             backend = library if who.number % BY_LIBRARY == 0 else own
-            life = Life(who, backend, random.Random(f"life {storm.seed} {who.number}"), over)
+            life = Life(who, backend, desk, random.Random(f"life {storm.seed} {who.number}"), over)
             living.create_task(_be_born(phones, who, life))
             await asyncio.sleep(dice.uniform(0.5, 1.5) / customers_per_second)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -51,16 +51,36 @@ class Office:
 
     async def writes(self, **given: Any) -> str:
         """Somebody writes a campaign; its name."""
-        answer = await self.http.post("/v1/campaigns", json=self.form(**given))
-        assert answer.status_code == 201, answer.text
-        name: str = answer.json()["name"]
+        form = self.form(**given)
+        answer = await self.http.put(f"/v1/campaigns/{form['name']}", json=form)
+        assert answer.status_code == 200, answer.text
+        name: str = form["name"]
         return name
 
     async def starts(self, name: str, *, confirm: bool = True) -> "Campaign":
         """Somebody starts it."""
         answer = await self.http.post(f"/v1/campaigns/{name}/start", json={"confirm": confirm})
         assert answer.status_code == 200, answer.text
+        return self.campaign(name)
+
+    def campaign(self, name: str) -> "Campaign":
+        """One that has begun."""
         return Campaign(self, name, self.world.temporal.get_workflow_handle(run_id(name)))
+
+    async def moves(self, person: Person, audience: str) -> None:
+        """Somebody goes over to another audience."""
+        await self.tells(person, "identify", traits={"audience": audience})
+
+    async def tells(self, person: Person, kind: str, **call: Any) -> None:
+        """Something becomes known of somebody."""
+        await self.world.tell({"userId": person.user_id, **call}, kind, datetime.now(UTC))
+
+    async def number(self, person: Person) -> int:
+        """Our number of a customer."""
+        number: int = await self.world.pool.fetchval(
+            "select customer_id from identities where value = $1", person.user_id
+        )
+        return number
 
     async def sends(self, **given: Any) -> "Campaign":
         """Somebody writes one and starts it."""
@@ -93,6 +113,25 @@ class Campaign:
     async def waiting(self) -> int:
         count: int = await self.says("waiting")
         return count
+
+    async def done(self) -> dict[str, int]:
+        done: dict[str, int] = await self.says("done")
+        return done
+
+    async def done_with(self, outcome: str) -> int:
+        return (await self.done()).get(outcome, 0)
+
+    async def standing(self) -> str:
+        """What its run says."""
+        status: str = (await self.run.query("standing"))["status"]
+        return status
+
+    async def reports(self) -> dict[str, Any]:
+        """What came of it."""
+        answer = await self.office.http.get(f"/v1/campaigns/{self.name}/report")
+        assert answer.status_code == 200, answer.text
+        report: dict[str, Any] = answer.json()
+        return report
 
     async def ends(self) -> dict[str, int]:
         """How it was done with everybody, once it is."""

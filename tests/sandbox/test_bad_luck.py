@@ -1,6 +1,6 @@
 """Faults on the wire, callbacks out of order, and a sandbox that is killed."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -122,6 +122,24 @@ def test_callbacks_can_come_before_the_answer(sandbox: Sandbox, product: Product
     sandbox.send_sms(phone, message_id)
     arrived = [each.form["MessageStatus"] for each in product.received if message_id in each.url]
     assert arrived == IN_ORDER
+
+
+def test_what_the_product_has_taken_is_told_with_when(
+    sandbox: Sandbox, product: Product, phone: str, message_id: str
+) -> None:
+    sandbox.put("callbacks", before_answer=True)
+    earlier = sandbox.client.get("/_sandbox/callbacks/answered", params={"limit": 1000}).json()
+    after = earlier[-1]["id"] if earlier else 0
+    product.fail_next(1)
+    before = datetime.now(UTC)
+    sandbox.send_sms(phone, message_id)
+    sandbox.client.post("/_sandbox/inbound", json={"from": phone, "to": "+14155550100", "text": "STOP"})
+    answered = sandbox.client.get("/_sandbox/callbacks/answered", params={"after": after, "limit": 1000}).json()
+    (stop,) = (each for each in answered if each["payload"].get("Body") == "STOP")
+    assert before < datetime.fromisoformat(stop["at"]) <= datetime.now(UTC)
+    statuses = [each["payload"]["MessageStatus"] for each in answered if each["payload"].get("To") == phone]
+    # The first was not taken: Twilio does not try it again.
+    assert statuses == IN_ORDER[1:]
 
 
 def test_callbacks_can_come_twice(sandbox: Sandbox, product: Product, phone: str, message_id: str) -> None:

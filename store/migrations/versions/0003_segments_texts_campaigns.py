@@ -216,7 +216,7 @@ CAMPAIGNS = (
         primary key (campaign_id, customer_id)
     )
     """,
-    "create index on campaign_recipients (campaign_id, due_at) where outcome is null",
+    "create index on campaign_recipients (campaign_id, due_at, customer_id) where outcome is null",
     "create index on campaign_recipients (customer_id)",
     # Whom a campaign has written to lately.
     """
