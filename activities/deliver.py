@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -70,6 +70,8 @@ class Manner:
         audience: The segment it is for; None if it is for whoever it is asked for.
         leaves_alone: Journey time for which it leaves alone whoever a campaign has written to; None: for none.
         facts: SQL that gives the text a row each, by name.
+        content: What is said, where no template says it: a person of ours has written it.
+        number: The phone number it goes to, if not to the customer's own.
     """
 
     topic: str = DEFAULT_TOPIC
@@ -78,6 +80,8 @@ class Manner:
     audience: str | None = None
     leaves_alone: timedelta | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    content: Content | None = None
+    number: str | None = None
 
 
 def _of_journey(declaration: Declaration, trigger: Mapping[str, Any]) -> Manner:
@@ -217,6 +221,8 @@ class Deliver:
         addressee = await messages.addressee(connection, request.enrolment)
         if addressee is None:
             raise ApplicationError(f"enrolment {request.enrolment} is unknown", non_retryable=True)
+        if manner and manner.number:
+            addressee = replace(addressee, person=replace(addressee.person, phone=manner.number))
         clock = await customers.clock_of(connection, addressee.person.customer)
         declaration = self.catalog.journeys.get(addressee.journey)
         waited = time.monotonic() - began
@@ -284,6 +290,8 @@ class Deliver:
         version, locale, links = None, addressee.locale or self.deployment.default_locale, list[str]()
         if row and row.content is not None:
             content, locale = _CONTENT.validate_python(row.content), row.locale or locale
+        elif asked.manner.content is not None:
+            content = asked.manner.content
         else:
             try:
                 draft = asked.request.draft

@@ -12,15 +12,17 @@ from uuid import UUID
 
 import orjson
 import structlog
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from prometheus_client import Counter
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from api.context import Ctx
+from api.hearing import TEXTING, Written, hear
 from api.problems import FieldError, Problem, documented
 from api.signatures import Form, Signed, raw_body
 from channels.call_centre import RESULTS, WRONG_NUMBER
 from channels.twilio import STATUSES, failure
+from dispatch.conversations import hurry
 from dispatch.progress import Report, move
 from domain.messages import Channel, Status
 from store import callbacks, consents, erasure, messages
@@ -39,7 +41,6 @@ LARGE = 2 * 1024 * 1024
 """Bytes of a batch; SendGrid's are at most 768 kB."""
 ID_LIMIT = 255
 
-TEXTING = (Channel.SMS, Channel.WHATSAPP)
 NO_ANSWER = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 """TwiML: write nothing back."""
 
@@ -193,8 +194,8 @@ async def twilio_status(
         {"MessageSid": "SM0456", "From": "whatsapp:+14155550123", "To": "whatsapp:+14155550100", "Body": "1"},
     ),
 )
-async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response:
-    """Take what a customer wrote: an answer to a message of ours, STOP, or START.
+async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed, background: BackgroundTasks) -> Response:
+    """Take what a customer wrote: an answer to a message of ours, a word to people of ours, STOP, or START.
 
     STOP ends everything to that number by that channel and withdraws consent; START undoes both. Twilio's
     `OptOutType` (Advanced Opt-Out) is believed where it is sent. Signed by Twilio: `X-Twilio-Signature`.
@@ -202,6 +203,7 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
     form = signed.twilio(request, await raw_body(request, SMALL))
     sid, (channel, number) = _field(form, "MessageSid"), _number(_field(form, "From"))
     word = _value(form, "Body").strip().casefold()
+    conversation: int | None = None
     async with ctx.pool.acquire() as connection, connection.transaction():
         message = await callbacks.answered(
             connection, channel, number, _value(form, "OriginalRepliedMessageSid") or None
@@ -225,10 +227,18 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
                     source=f"twilio:{keyword.lower()}",
                     proof={"sid": sid},
                 )
-            elif about and keyword is None:
-                choice = _chosen(about, _value(form, "ButtonPayload") or word)
-                report = Report("twilio", sid, datetime.now(UTC), choice=choice)
-                await move(connection, about.message, Status.REPLIED, report)
+            elif keyword is None:
+                written = Written(
+                    channel,
+                    number,
+                    text=_value(form, "Body"),
+                    button=_value(form, "ButtonPayload"),
+                    quotes=bool(_value(form, "OriginalRepliedMessageSid")),
+                    sid=sid,
+                )
+                conversation = await hear(connection, ctx.terms, written, about)
+    if conversation is not None:
+        background.add_task(hurry, ctx.temporal, conversation)
     return Response(NO_ANSWER, media_type="text/xml")
 
 
@@ -409,15 +419,6 @@ async def _is_new(
     new = await callbacks.keep(connection, provider, callback_id, body, message=message, about=about, address=address)
     CALLBACKS.labels(provider, "duplicate" if not new else "taken" if about else "unknown_message").inc()
     return new
-
-
-def _chosen(about: Subject, answer: str) -> str | None:
-    """Return the id of the button a customer pressed, or means who writes its number or its title; no other word."""
-    buttons = (about.content or {}).get("buttons", [])
-    for number, button in enumerate(buttons, 1):
-        if answer in (button["id"], str(number), button["title"].strip().casefold()):
-            return str(button["id"])
-    return None
 
 
 def _value(form: Form, field: str) -> str:

@@ -33,7 +33,7 @@ async def open_channels(public_url: str) -> AsyncIterator[dict[Channel, ChannelP
     Raises:
         ChannelsNotConfigured: A variable is missing or wrong; all of them are named at once.
     """
-    _check(SendGridSettings, TwilioSettings, FcmSettings, CallCentreSettings)
+    check(SendGridSettings, TwilioSettings, FcmSettings, CallCentreSettings)
     async with open_client() as client:
         twilio = Twilio(TwilioSettings(), client, public_url)
         yield {
@@ -45,7 +45,12 @@ async def open_channels(public_url: str) -> AsyncIterator[dict[Channel, ChannelP
         }
 
 
-def _check(*models: type[BaseSettings]) -> None:
+def check(*models: type[BaseSettings]) -> None:
+    """Read settings from the environment, and tell all that is wrong at once.
+
+    Raises:
+        ChannelsNotConfigured: A variable is missing or wrong.
+    """
     problems: list[str] = []
     for model in models:
         try:

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,7 @@ class Declaration:
         topic: What it writes about, as customers choose it on their preference page.
         priority: 1 (most important) to 5: who goes first where two journeys want the same slot of a cap.
         gives_way: Whether a message is dropped where it would have to wait for a slot.
+        keywords: Words a customer may write in a chat, and the event each makes of itself; lower case.
         source: File and line, for whoever has to mend the declaration.
     """
 
@@ -90,6 +91,7 @@ class Declaration:
     priority: int
     gives_way: bool
     source: str
+    keywords: Mapping[str, type[Event]] = field(default_factory=dict)
 
     @property
     def pack(self) -> str:

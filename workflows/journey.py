@@ -568,6 +568,7 @@ def journey(
     topic: str = DEFAULT_TOPIC,
     priority: int = 3,
     gives_way: bool = False,
+    keywords: Mapping[str, type[Event]] | None = None,
 ) -> Callable[[J], J]:
     """Declare a journey: a class decorator that makes it a Temporal workflow. No side effect.
 
@@ -584,6 +585,7 @@ def journey(
         priority: 1 (most important) to 5. Where two journeys want the same slot of a frequency cap, the
             more important one gets it, and the other waits.
         gives_way: Messages are dropped where they would have to wait for a slot.
+        keywords: Words, in lower case, that a customer may write in a chat: each is the event it names.
     """
 
     def declare(cls: J) -> J:
@@ -599,6 +601,7 @@ def journey(
             "topic": topic,
             "priority": priority,
             "gives_way": gives_way,
+            "keywords": keywords or {},
         }
         # What is no event is told with all other mistakes, when the journey is to run.
         cls._restart_names = frozenset(getattr(event, "event_name", "") for event in as_events(restarts_on))

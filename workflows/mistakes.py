@@ -48,6 +48,7 @@ def declaration_mistakes(workflow: type, declared: "Declaration") -> list[str]:
             yield f"{told('reenter_after')}: reenter_after must be longer than nothing"
         if declared.priority not in PRIORITIES:
             yield f"{told('priority')}: priority of {declared.name} must be 1 to 5"
+        yield from (f"{told('keywords')}: {problem}" for problem in _wrong_keywords(declared))
         for name in sorted(ROOTS & declared.facts.keys()):
             yield f"{told('facts')}: texts know {name} as something else; give these facts another name"
 
@@ -173,6 +174,15 @@ def _wrong_condition(rule: "Rule", where: str, name: str) -> Iterator[str]:
         inspect.signature(when).bind({}, {})
     except (TypeError, ValueError):
         yield f"{place}: when of {name} must take two arguments: the trigger's properties and this event's"
+
+
+def _wrong_keywords(declared: "Declaration") -> Iterator[str]:
+    begins = {*(rule.event for rule in declared.starts_on), *declared.restarts_on}
+    for word, event in declared.keywords.items():
+        if word != " ".join(word.casefold().split()) or not word:
+            yield f"the keyword {word!r} must be written in lower case, with single spaces"
+        if event not in begins:
+            yield f"the keyword {word} makes {_named(event)} of itself, which does not start {declared.name}"
 
 
 def _never(declared: "Declaration") -> Iterator[tuple[str, str]]:
