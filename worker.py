@@ -75,6 +75,7 @@ _RUNNER = SandboxedWorkflowRunner(
         "domain",
         "workflows.journey",
         "workflows.audience",
+        "workflows.bot",
         "workflows.declaration",
         "workflows.drafts",
         "typing_extensions",

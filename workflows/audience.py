@@ -42,7 +42,7 @@ class InSegment(OfSegment):
         Args:
             keeps: Whether whoever leaves the segment stays in the journey.
         """
-        super().__init__(SegmentEntered, _is(segment), segment)
+        super().__init__(SegmentEntered, _is(segment), segment=segment)
         object.__setattr__(self, "keeps", keeps)
 
 
@@ -65,7 +65,7 @@ def _of_both(segment: str) -> Any:
 def leaving(starts: Iterable[Rule]) -> tuple[Rule, ...]:
     """Return the exits that belong to starts."""
     return tuple(
-        OfSegment(SegmentLeft, _of_both(rule.segment), rule.segment)
+        OfSegment(SegmentLeft, _of_both(rule.segment), segment=rule.segment)
         for rule in starts
         if isinstance(rule, InSegment) and not rule.keeps
     )

@@ -237,7 +237,7 @@ def _wrong_calls(written: Written, declared: "Declaration") -> Iterator[tuple[as
                 )
     yield from _wrong_cascades(written)
     for call in written.calls("ask"):
-        for channel in channels_of(call.args[:1]):
+        for channel in channels_of(call.args):
             if channel not in ANSWERED:
                 yield call, f"nobody can answer by {channel}; ask by {' or '.join(sorted(ANSWERED))}"
     for node in ast.walk(written.tree):
