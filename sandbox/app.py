@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from sandbox import call_centre, control, fcm, pages, sendgrid, twilio
+from sandbox import call_centre, control, fcm, operators, pages, sendgrid, twilio
 from sandbox.configuration import Configuration
 from sandbox.faults import ConnectionReset, ProviderError
 from sandbox.gestures import Impossible
@@ -27,7 +27,7 @@ def create_app(configuration: Configuration) -> FastAPI:
             await courier
 
     app = FastAPI(title="Sandbox of the providers", lifespan=lifespan, docs_url="/_sandbox/docs")
-    for room in (twilio, sendgrid, fcm, call_centre, control, pages):
+    for room in (twilio, sendgrid, fcm, call_centre, operators, control, pages):
         app.include_router(room.router)
     app.mount("/static", pages.static_files)
 

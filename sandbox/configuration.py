@@ -94,6 +94,8 @@ class Configuration(BaseModel):
     fcm_public_key: Annotated[str, AfterValidator(_public_key)] = Field(alias="SANDBOX_FCM_PUBLIC_KEY")
     call_centre_secret: WebhookSecret = Field(alias="CALL_CENTRE_SECRET")
     app_webhook_secret: WebhookSecret = Field(alias="APP_WEBHOOK_SECRET")
+    operators_secret: WebhookSecret | None = Field(None, alias="OPERATORS_SECRET")
+    operators_key: SecretStr | None = Field(None, alias="SANDBOX_OPERATORS_KEY")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Configuration":

@@ -52,6 +52,9 @@ def generate(url: str) -> dict[str, str]:
         "CALL_CENTRE_URL": f"{url}/call-centre/calls",
         "CALL_CENTRE_SECRET": _webhook_secret(),
         "APP_WEBHOOK_SECRET": _webhook_secret(),
+        "OPERATORS_URL": f"{url}/operators/webhooks",
+        "OPERATORS_SECRET": _webhook_secret(),
+        "SANDBOX_OPERATORS_KEY": f"operators_{secrets.token_hex(20)}",
     }
 
 

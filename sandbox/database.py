@@ -66,6 +66,13 @@ create table if not exists callbacks (
 );
 create index if not exists callbacks_waiting on callbacks (due) where state = 'waiting';
 
+create table if not exists desk (
+    id integer primary key,
+    record text not null,
+    alert integer not null,
+    told real not null
+);
+
 create table if not exists whatsapp_templates (
     sid text primary key,
     record text not null

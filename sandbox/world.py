@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from sandbox.callbacks import Callbacks
 from sandbox.configuration import Configuration
 from sandbox.database import connect
+from sandbox.desk import Desk
 from sandbox.faults import Faults
 from sandbox.ledger import Ledger
 from sandbox.people import People
@@ -21,6 +22,7 @@ class World:
         self.people = People(connection)
         self.faults = Faults(connection)
         self.templates = WhatsAppTemplates(connection)
+        self.desk = Desk(connection)
         self.callbacks = Callbacks(connection, self.ledger, configuration)
 
     def product(self, path: str) -> str:

@@ -344,7 +344,9 @@ class _Stage:
             until = verb.until
             yield (until, lambda: player._advance(verb.message, until))
         if verb.name == "ask":
-            words = [each for each in self._known if isinstance(each, str)]
+            numbers = [each for each in self._known if isinstance(each, int) and not isinstance(each, bool)]
+            scores = {str(each + above) for each in numbers for above in (0, 1)}
+            words = [*(each for each in self._known if isinstance(each, str)), *sorted(scores)]
             for choice in (None, *words):
                 reply = Reply(sequence=self._sequence, message=verb.message, choice=choice)
                 came = f"“{choice}”" if choice else "answers in words" if words else "answers"

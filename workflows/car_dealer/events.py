@@ -1,6 +1,8 @@
 """What a dealer group's backend, its call centre and its chat tell us."""
 
-from pydantic import AwareDatetime
+from datetime import datetime
+
+from pydantic import field_validator
 
 from domain.events import Code, Event
 
@@ -9,12 +11,19 @@ class Booking(Event, name="visit_booked"):
     """A visit was agreed, or moved: the newest one of a visit (`visit_id`) counts.
 
     Attributes:
-        at: When; None where nobody has agreed on a time yet.
+        at: When, with its offset from UTC; None where nobody has agreed on a time yet.
         centre: Which centre of the group.
     """
 
-    at: AwareDatetime | None = None
+    at: datetime | None = None
     centre: Code | None = None
+
+    @field_validator("at")
+    @classmethod
+    def _says_where(cls, at: datetime | None) -> datetime | None:
+        if at is not None and at.tzinfo is None:
+            raise ValueError("must carry its offset from UTC, as in 2026-12-01T11:00:00+03:00")
+        return at
 
 
 class VisitCancelled(Event, name="visit_cancelled"):

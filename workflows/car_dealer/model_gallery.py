@@ -19,12 +19,11 @@ class ModelGallery(Bot):
     """Shows a new model; who looks at all of it is called, who looks at one and leaves is left alone."""
 
     async def talk(self) -> None:
-        for view in (
-            whatsapp("model_gallery/outside"),
-            whatsapp("model_gallery/inside"),
-            whatsapp("model_gallery/on_the_road"),
-        ):
-            if await self.choose(view) != "next":
-                return
-        await self.say(whatsapp("model_gallery/end"))
-        await self.send(call("model_gallery/saw_all"))
+        saw_all = (
+            await self.choose(whatsapp("model_gallery/outside")) == "next"
+            and await self.choose(whatsapp("model_gallery/inside")) == "next"
+            and await self.choose(whatsapp("model_gallery/on_the_road")) == "next"
+        )
+        if saw_all:
+            await self.say(whatsapp("model_gallery/end"))
+            await self.send(call("model_gallery/saw_all"))
