@@ -110,14 +110,17 @@ class _Hearing:
             return None
         if self.about.asks:
             return self.about.message
+        asked = await callbacks.asked_in(self.connection, self.about.enrolment)
+        if choice is None or asked is None:
+            return asked
         # The same question was asked again, and they pressed the button of its first copy.
-        asked = await callbacks.asked_in(self.connection, self.about.enrolment) if choice else None
-        again = await callbacks.subject(self.connection, asked, TEXTING) if asked else None
+        again = await callbacks.subject(self.connection, asked, TEXTING)
         return asked if again and again.content == self.about.content else None
 
     async def _to_run(self, line: int, conversation: Opened | None, question: UUID, choice: str | None) -> int | None:
         assert self.about is not None
-        in_bot = bool((self.about.content or {}).get("buttons"))
+        asked = await callbacks.subject(self.connection, question, TEXTING)
+        in_bot = bool(asked and (asked.content or {}).get("buttons"))
         if choice is None and in_bot and await conversations.words_in(self.connection, self.about.enrolment) > 1:
             return await self._to_operators(line, conversation, Reason.WORDS)
         await self.replied(question, choice)
@@ -171,7 +174,7 @@ class _Hearing:
 def chosen(about: Subject, answer: str) -> str | None:
     """Return the id of the button a customer pressed, or means who writes its number or its title; no other word.
 
-    A question without buttons may be answered by a number from 0 to 10.
+    A question without buttons that is waited for may be answered by a number from 0 to 10.
 
     Args:
         answer: In lower case.
@@ -182,7 +185,7 @@ def chosen(about: Subject, answer: str) -> str | None:
     for number, button in enumerate(buttons, 1):
         if answer in (button["id"], str(number), button["title"].strip().casefold()):
             return str(button["id"])
-    return None if buttons else _score(answer)
+    return _score(answer) if about.asks and about.under_way and not buttons else None
 
 
 def _score(answer: str) -> str | None:

@@ -46,6 +46,12 @@ async def told(request: Request, world: TheWorld) -> Response:
     return Response(status_code=204)
 
 
+@router.get("/_sandbox/desk")
+async def read_desk(world: TheWorld) -> list[Talk]:
+    """What the desk has been told."""
+    return [talk for talk, _ in world.desk.all()]
+
+
 class Answer(BaseModel):
     """What somebody at the desk answers."""
 

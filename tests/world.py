@@ -20,6 +20,7 @@ from activities.deliver import Deliver
 from activities.outcomes import Outcomes
 from api.intake import Accepted, Answer, Terms, accept
 from api.segment import read_call
+from channels.operators import open_operators
 from cli.stack import EmbeddedStack
 from dispatch.dispatcher import Dispatcher
 from dispatch.plan import MESSAGE_REPLY, MESSAGE_STATUS
@@ -396,7 +397,8 @@ async def open_world(stack: EmbeddedStack, temporal: Client, configuration: Sett
     async with (
         await open_pool(stack.database_url) as pool,
         delivering(pool, catalog, configuration, deployment) as deliver,
-        build_worker(temporal, catalog, deliver, Outcomes(pool)),
+        open_operators() as operators,
+        build_worker(temporal, catalog, deliver, Outcomes(pool), operators),
         httpx.AsyncClient(base_url=stack.sandbox_url) as providers,
     ):
         async with pool.acquire() as connection:

@@ -18,6 +18,8 @@ OURS = {
     "blocks": {"name", "source"},
     "callbacks": {"provider", "callback_id"},
     "consents": {"channel", "topic", "source"},
+    "conversation_lines": {"channel", "author", "choice", "refused"},
+    "conversations": {"channel", "reason", "opened_by", "closed_by"},
     "customers": {"locale", "time_zone"},
     "decisions": {"verdict", "rule", "reason", "policy_version"},
     "dialogues": {"source"},
@@ -26,6 +28,7 @@ OURS = {
     "events": {"source", "type", "note"},
     "identities": {"kind"},
     "installation": {"address_salt"},
+    "operator_notices": {"kind", "answer"},
     "messages": {
         "step",
         "channel",

@@ -51,6 +51,8 @@ from (
 class VisitBooked(Reaching[Pauses]):
     """Introduces the dealership until the visit, and reminds of it; a new time moves everything."""
 
+    introduced: frozenset[str] = frozenset()
+
     async def steps(self) -> None:
         pauses = self.parameters
         visit = self.visit
@@ -94,7 +96,13 @@ class VisitBooked(Reaching[Pauses]):
         return booking.at if booking else None
 
     async def introduce(self, *drafts: Draft) -> None:
-        """Write by the cascade; where a reminder comes before it would be over, it is enough to be delivered."""
+        """Write by the cascade, once: a new time says nothing again, nor by another channel.
+
+        Where a reminder comes before the cascade would be over, it is enough to be delivered.
+        """
+        if drafts[0].template in self.introduced:
+            return
+        self.introduced |= {drafts[0].template}
         pauses, visit = self.parameters, self.visit
         if visit is None or visit - pauses.first_reminder - self.now > len(drafts) * pauses.next_channel_after:
             await self.reach(*drafts)
