@@ -110,7 +110,7 @@ class _Hearing:
             return None
         if self.about.asks:
             return self.about.message
-        asked = await callbacks.asked_in(self.connection, self.about.enrolment)
+        asked = await callbacks.asked_in(self.connection, self.about.enrolment, TEXTING)
         if choice is None or asked is None:
             return asked
         # The same question was asked again, and they pressed the button of its first copy.
@@ -152,7 +152,7 @@ class _Hearing:
         alert = reason is not Reason.PRESSED
         if reason in (Reason.CALLED, Reason.WORDS) and self.about:
             # The bot hears that a person takes over.
-            asked = await callbacks.asked_in(self.connection, self.about.enrolment)
+            asked = await callbacks.asked_in(self.connection, self.about.enrolment, TEXTING)
             if asked:
                 await self.replied(asked, OPERATOR)
         opened = conversation or await conversations.begin(

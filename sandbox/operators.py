@@ -93,7 +93,7 @@ async def _ask(world: World, method: str, path: str, body: Any = None) -> Any:
         raise HTTPException(502, f"the product did not answer: {type(error).__name__}") from None
     if answer.is_error:
         try:
-            detail = answer.json()["detail"]
+            detail = answer.json()["message"]
         except (json.JSONDecodeError, KeyError):
             detail = f"the product answered {answer.status_code}"
         raise HTTPException(answer.status_code if answer.status_code < 500 else 502, detail)

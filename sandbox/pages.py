@@ -237,7 +237,8 @@ def _shown(world: World, entry: Entry) -> dict[str, Any]:
         "from_name": entry.details.get("from_name"),
         "address": entry.address,
         "subject": entry.subject,
-        "text": entry.text,
+        # What is shown as buttons need not be read twice.
+        "text": _NUMBERED.sub("", entry.text).strip() if outbound and entry.channel != "email" else entry.text,
         "html": entry.html,
         "erased": entry.details.get("erased", False),
         "status": entry.status,

@@ -133,18 +133,19 @@ async def answered(connection: Connection, channel: Channel, number: str, provid
     return message
 
 
-async def asked_in(connection: Connection, enrolment: int) -> UUID | None:
-    """Return the message by which a stay under way waits for an answer now, the newest."""
+async def asked_in(connection: Connection, enrolment: int, channels: Collection[Channel]) -> UUID | None:
+    """Return the message, of some channels, by which a stay under way waits for an answer now; the newest."""
     message: UUID | None = await connection.fetchval(
         """
         select m.id from messages m join enrolments e on e.id = m.enrolment_id
         where m.enrolment_id = $1 and $2 = any(m.awaits) and m.replied_at is null and e.outcome is null
-          and m.status <> all($3)
+          and m.status <> all($3) and m.channel = any($4)
         order by m.sending_at desc nulls last limit 1
         """,
         enrolment,
         Status.REPLIED,
         [Status.WAITING, Status.SKIPPED, Status.FAILED],
+        list(channels),
     )
     return message
 

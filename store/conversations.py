@@ -412,10 +412,15 @@ async def _lines(connection: Connection, opened: Opened, since: datetime, until:
     rows = await connection.fetch(
         """
         select * from (
-            select l.at, coalesce(l.author, 'customer') as by, l.text, null::jsonb as buttons, l.choice, l.answers,
-                   l.message_id as message, case when l.message_id is not null then coalesce(m.status, 'waiting') end
+            select l.at, coalesce(l.author, 'customer') as by, coalesce(pressed.title, l.text) as text,
+                   null::jsonb as buttons, l.choice, l.answers, l.message_id as message, case when l.message_id is not null then coalesce(m.status, 'waiting') end
                    as status, coalesce(l.refused, m.reason) as reason
             from conversation_lines l left join messages m on m.id = l.message_id
+            left join lateral (
+                -- Who wrote a button's number meant its title.
+                select button ->> 'title' as title from messages q, jsonb_array_elements(q.content -> 'buttons') button
+                where q.id = l.answers and button ->> 'id' = l.choice
+            ) pressed on true
             where l.customer_id = $1 and l.channel = $2
             union all
             select m.sending_at, m.journey, m.content ->> 'text', m.content -> 'buttons', null, null, m.id, m.status,

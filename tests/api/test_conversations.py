@@ -144,7 +144,7 @@ async def test_outside_whatsapps_window_an_answer_is_refused_with_the_reason(
     assert answer.status_code == (409 if refused else 202)
     if refused:
         assert answer.json()["code"] == "window_closed"
-        assert "within 24 hours of the customer's last message" in answer.json()["detail"]
+        assert "within 24 hours of the customer's last message" in answer.json()["message"]
         await writes(scene, person, "Still there?")
         assert (await answers(scene, talk["id"])).status_code == 202
 
