@@ -24,6 +24,7 @@ from channels.operators import open_operators
 from cli.stack import EmbeddedStack
 from dispatch.dispatcher import Dispatcher
 from dispatch.plan import MESSAGE_REPLY, MESSAGE_STATUS
+from domain.conversations import CONVERSATION
 from domain.messages import DeliverRequest, Delivery, Draft, Status
 from policy.configuration import Policy
 from settings import Settings
@@ -75,10 +76,12 @@ class Person:
         workflow_id = await self.world.pool.fetchval(
             """
             select workflow_id from enrolments e join identities i using (customer_id)
-            where i.value = $1 and ($2::text is null or journey = $2) order by e.id desc limit 1
+            where i.value = $1 and ($2::text is null or journey = $2) and journey <> $3 order by e.id desc limit 1
             """,
             self.user_id,
             journey,
+            # No run belongs to its stay.
+            CONVERSATION,
         )
         return self.world.temporal.get_workflow_handle(workflow_id) if workflow_id else None
 

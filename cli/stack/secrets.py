@@ -50,9 +50,9 @@ def keep(path: Path, sandbox_url: str, *, durable: bool) -> Secrets:
     """
     known = load(path)
     kept = known.at(sandbox_url) if known else _generate(sandbox_url, durable)
-    # What an older release did not know yet.
-    new = {name: value for name, value in credentials.generate(sandbox_url).items() if name not in kept.providers}
-    kept = kept.model_copy(update={"providers": kept.providers | new})
+    if "OPERATORS_URL" not in kept.providers:
+        # Data of a release that had no operators' desk.
+        kept = kept.model_copy(update={"providers": credentials.generate(sandbox_url) | kept.providers})
     if kept != known:
         _write(path, kept.model_dump_json(indent=2))
     return kept
