@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -12,7 +11,7 @@ from activities.deliver import Deliver, Manner
 from activities.speechless import speechless
 from channels.operators import Operators
 from channels.protocol import NotProcessed, Refused, Uncertain
-from domain.conversations import Work
+from domain.conversations import Errand
 from domain.messages import Channel, Content, DeliverRequest, Draft, MessageClass, SmsContent, Verdict, WhatsAppContent
 from store import conversations
 from store.database import Pool
@@ -36,17 +35,17 @@ class Conversations:
     @property
     def activities(self) -> list[Callable[..., Any]]:
         """All of them, for the worker."""
-        return [self.conversation_work, self.tell_operators, self.not_told, self.send_answer, self.not_answered]
+        return [self.errands, self.tell_operators, self.not_told, self.send_answer, self.not_answered]
 
     @activity.defn
-    async def conversation_work(self, conversation: int) -> Work:
-        """Return what is to be done about a conversation now."""
+    async def errands(self, conversation: int, errand: Errand) -> list[int]:
+        """Return what is to be done for a conversation now."""
         with speechless():
             async with self.pool.acquire() as connection:
-                return await conversations.work(connection, conversation, tells=self.operators is not None)
+                return await conversations.errands(connection, conversation, errand)
 
     @activity.defn
-    async def tell_operators(self, number: UUID) -> None:
+    async def tell_operators(self, number: int) -> None:
         """Tell the tool one thing; the words are read only now, so that nothing of an erased customer is told.
 
         Raises:
@@ -60,7 +59,7 @@ class Conversations:
                 return await self._told(number, "nothing to tell", done=True)
             data = {"alert": notice.alert, "conversation": told.model_dump(mode="json")}
             try:
-                await self.operators.tell(str(number), notice.kind, notice.created_at, data)
+                await self.operators.tell(str(notice.id), notice.kind, notice.created_at, data)
             except (Refused, NotProcessed, Uncertain) as error:
                 await self._told(number, f"not yet: {error.code}", done=False)
                 pause = error.retry_after if isinstance(error, NotProcessed) else None
@@ -68,12 +67,12 @@ class Conversations:
             await self._told(number, "taken", done=True)
 
     @activity.defn
-    async def not_told(self, number: UUID) -> None:
+    async def not_told(self, number: int) -> None:
         """Tell it no more; what the tool answered last is to be seen."""
         with speechless():
             await self._told(number, "given up", done=True)
 
-    async def _told(self, number: UUID, answer: str, *, done: bool) -> None:
+    async def _told(self, number: int, answer: str, *, done: bool) -> None:
         async with self.pool.acquire() as connection:
             await conversations.told(connection, number, answer, done=done)
 

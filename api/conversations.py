@@ -10,7 +10,7 @@ from api.context import Ctx, Db, allowed
 from api.customers import locked
 from api.problems import Problem, documented
 from dispatch.conversations import hurry
-from domain.conversations import WINDOW, Conversation, Notice, Reason
+from domain.conversations import WINDOW, Conversation, Errand, Notice, Reason
 from domain.messages import Channel
 from store import contact, conversations, customers
 from store.conversations import Opened
@@ -114,7 +114,7 @@ async def open_conversation(
             await conversations.notify(connection, opened.id, Notice.OPENED)
         await conversations.alert(connection, opened, by)
         told = await _told(connection, opened.id)
-    background.add_task(hurry, ctx.temporal, opened.id)
+    background.add_task(hurry, ctx.temporal, opened.id, Errand.TELL)
     return told
 
 
@@ -135,7 +135,7 @@ async def answer_conversation(
         by = f"operator:{key.name}"
         answer = await conversations.answer(connection, opened, by, body.text, body.id)
         await conversations.alert(connection, opened, by)
-    background.add_task(hurry, ctx.temporal, number)
+    background.add_task(hurry, ctx.temporal, number, Errand.ANSWER)
     return Answered(message=answer.message, at=answer.at)
 
 
@@ -147,7 +147,7 @@ async def close_conversation(number: Number, ctx: Ctx, key: Talker, background: 
         if await conversations.close(connection, opened, f"operator:{key.name}"):
             await conversations.notify(connection, number, Notice.CLOSED)
         told = await _told(connection, number)
-    background.add_task(hurry, ctx.temporal, number)
+    background.add_task(hurry, ctx.temporal, number, Errand.TELL)
     return told
 
 

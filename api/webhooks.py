@@ -24,6 +24,7 @@ from channels.call_centre import RESULTS, WRONG_NUMBER
 from channels.twilio import STATUSES, failure
 from dispatch.conversations import hurry
 from dispatch.progress import Report, move
+from domain.conversations import Errand
 from domain.messages import Channel, Status
 from store import callbacks, consents, erasure, messages
 from store.callbacks import Subject
@@ -238,7 +239,7 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed, background:
                 )
                 conversation = await hear(connection, ctx.terms, written, about)
     if conversation is not None:
-        background.add_task(hurry, ctx.temporal, conversation)
+        background.add_task(hurry, ctx.temporal, conversation, Errand.TELL)
     return Response(NO_ANSWER, media_type="text/xml")
 
 

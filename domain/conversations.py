@@ -91,8 +91,10 @@ class Conversation(BaseModel, frozen=True):
     events: list[Happened] = Field(description="What they did lately, the newest first.")
 
 
-class Work(BaseModel, frozen=True):
-    """What is still to be done about a conversation, by number, in order."""
+class Errand(StrEnum):
+    """What there may be to do about a conversation."""
 
-    notices: list[UUID] = []
-    answers: list[int] = []
+    TELL = "tell"
+    """Tell the operators' tool what has happened in it."""
+    ANSWER = "answer"
+    """Send what operators have answered."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from domain.conversations import CONVERSATION, WINDOW, Conversation, Happened, Notice, Reason, Said, Work
+from domain.conversations import CONVERSATION, WINDOW, Conversation, Errand, Happened, Notice, Reason, Said
 from domain.enrolments import Outcome
 from domain.events import CONVERSATION_OPENED
 from domain.messages import Channel, message_id
@@ -300,32 +300,37 @@ async def notify(
 
 @dataclass(frozen=True)
 class NoticeRow:
-    """Something the operators' tool is to be told."""
+    """Something the operators' tool is to be told.
 
+    Attributes:
+        id: What the tool knows it by.
+    """
+
+    id: UUID
     kind: Notice
     conversation: int
     alert: bool
     created_at: datetime
 
 
-async def notice(connection: Connection, number: UUID) -> NoticeRow | None:
+async def notice(connection: Connection, number: int) -> NoticeRow | None:
     """Count an attempt to tell something, and return it; None if it was told before."""
     row = await connection.fetchrow(
         """
-        update operator_notices set attempts = attempts + 1 where id = $1 and done_at is null
-        returning kind, conversation_id, alert, created_at
+        update operator_notices set attempts = attempts + 1 where place = $1 and done_at is null
+        returning id, kind, conversation_id, alert, created_at
         """,
         number,
     )
-    return NoticeRow(Notice(row["kind"]), *list(row.values())[1:]) if row else None
+    return NoticeRow(row["id"], Notice(row["kind"]), *list(row.values())[2:]) if row else None
 
 
-async def told(connection: Connection, number: UUID, answer: str, *, done: bool) -> None:
+async def told(connection: Connection, number: int, answer: str, *, done: bool) -> None:
     """Record what the operators' tool answered."""
     await connection.execute(
         """
         update operator_notices set answer = $2, done_at = case when $3 then now() end
-        where id = $1 and done_at is null
+        where place = $1 and done_at is null
         """,
         number,
         answer,
@@ -333,39 +338,34 @@ async def told(connection: Connection, number: UUID, answer: str, *, done: bool)
     )
 
 
-async def due(connection: Connection, *, tells: bool) -> list[int]:
-    """Return conversations about which something is to be done.
+async def due(connection: Connection, *, tells: bool) -> list[tuple[int, Errand]]:
+    """Return the conversations for which errands are to be done.
 
     Args:
         tells: Whether there is an operators' tool to be told.
     """
     rows = await connection.fetch(
         """
-        select conversation_id from conversation_lines where message_id is not null and done_at is null
-        union
-        select conversation_id from operator_notices where done_at is null and $1
-        order by 1 limit 500
+        select distinct conversation_id, $2 from conversation_lines where message_id is not null and done_at is null
+        union all
+        select distinct conversation_id, $3 from operator_notices where done_at is null and $1
+        limit 500
         """,
         tells,
+        Errand.ANSWER,
+        Errand.TELL,
     )
-    return [row["conversation_id"] for row in rows]
+    return [(conversation, Errand(errand)) for conversation, errand in rows]
 
 
-async def work(connection: Connection, conversation: int, *, tells: bool) -> Work:
-    """Return what is to be done about one conversation, the oldest first."""
-    notices = await connection.fetch(
-        "select id from operator_notices where conversation_id = $1 and done_at is null and $2 order by place limit 50",
-        conversation,
-        tells,
-    )
-    answers = await connection.fetch(
-        """
-        select id from conversation_lines
-        where conversation_id = $1 and message_id is not null and done_at is null order by id limit 50
-        """,
-        conversation,
-    )
-    return Work(notices=[row["id"] for row in notices], answers=[row["id"] for row in answers])
+async def errands(connection: Connection, conversation: int, errand: Errand) -> list[int]:
+    """Return what is to be done for one conversation, by number, the oldest first."""
+    todo = {
+        Errand.TELL: "select place from operator_notices where done_at is null",
+        Errand.ANSWER: "select id from conversation_lines where done_at is null and message_id is not null",
+    }
+    rows = await connection.fetch(f"{todo[errand]} and conversation_id = $1 order by 1 limit 50", conversation)
+    return [row[0] for row in rows]
 
 
 async def listed(connection: Connection, *, open_only: bool, before: int | None, limit: int) -> list[int]:
@@ -413,8 +413,9 @@ async def _lines(connection: Connection, opened: Opened, since: datetime, until:
         """
         select * from (
             select l.at, coalesce(l.author, 'customer') as by, coalesce(pressed.title, l.text) as text,
-                   null::jsonb as buttons, l.choice, l.answers, l.message_id as message, case when l.message_id is not null then coalesce(m.status, 'waiting') end
-                   as status, coalesce(l.refused, m.reason) as reason
+                   null::jsonb as buttons, l.choice, l.answers, l.message_id as message,
+                   case when l.message_id is not null then coalesce(m.status, 'waiting') end as status,
+                   coalesce(l.refused, m.reason) as reason
             from conversation_lines l left join messages m on m.id = l.message_id
             left join lateral (
                 -- Who wrote a button's number meant its title.

@@ -12,8 +12,8 @@ from temporalio.testing import ActivityEnvironment
 from channels.http import open_client
 from channels.operators import Operators, OperatorsSettings, open_operators
 from channels.registry import ChannelsNotConfigured
-from dispatch.conversations import run_conversations
-from domain.conversations import Notice
+from dispatch.conversations import hurry, run_conversations
+from domain.conversations import Errand, Notice
 from domain.messages import Channel
 from policy.configuration import Policy
 from store import conversations, messages, silences
@@ -41,12 +41,11 @@ async def answers(world: World, number: int, text: str = "We do. Which one is it
 
 async def done(world: World, number: int) -> bool:
     async with world.pool.acquire() as connection:
-        work = await conversations.work(connection, number, tells=True)
-    return not work.notices and not work.answers
+        return not [each for errand in Errand for each in await conversations.errands(connection, number, errand)]
 
 
 async def carried_out(world: World, number: int) -> None:
-    await run_conversations(world.pool, world.temporal)
+    await hurry(world.temporal, number, *Errand)
     await world.until(lambda: done(world, number), True)
 
 
@@ -92,10 +91,17 @@ async def test_the_tool_is_told_again_until_it_takes_it(world: World, kind: str)
 async def test_a_tool_that_is_away_keeps_no_answer_from_leaving(world: World) -> None:
     person, _, number = await wrote(world)
     await strikes(world, "status_503", times=3)
+    await run_conversations(world.pool, world.temporal)
+    await world.until(lambda: attempts(world, number), 1, at_least=True)
     await answers(world, number)
     await run_conversations(world.pool, world.temporal)
     await world.until(lambda: at_provider(world, person), ["We do. Which one is it?"])
     (await world.providers.delete("/_sandbox/faults")).raise_for_status()
+
+
+async def attempts(world: World, number: int) -> int:
+    count: int = await world.pool.fetchval("select attempts from operator_notices where conversation_id = $1", number)
+    return count
 
 
 async def test_whatever_is_tried_again_an_answer_leaves_once(world: World) -> None:
@@ -174,11 +180,11 @@ async def test_a_tool_that_does_not_answer_is_no_error_of_the_journeys(world: Wo
         operators = Operators(provider.url, secret, client)
         _, _, number = await wrote(world)
         async with world.pool.acquire() as connection:
-            (notice,) = (await conversations.work(connection, number, tells=True)).notices
+            (notice,) = await conversations.errands(connection, number, Errand.TELL)
         with pytest.raises(ApplicationError, match="http_500"):
             await ActivityEnvironment().run(activities(world, operators).tell_operators, notice)
         await ActivityEnvironment().run(activities(world, operators).not_told, notice)
-    row = await world.pool.fetchrow("select answer, done_at is not null from operator_notices where id = $1", notice)
+    row = await world.pool.fetchrow("select answer, done_at is not null from operator_notices where place = $1", notice)
     assert tuple(row or ()) == ("given up", True)
 
 
