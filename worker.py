@@ -26,6 +26,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 import logs
 import settings
 from activities.campaigns import Campaigns
+from activities.conversations import Conversations
 from activities.courtesy import Courtesy
 from activities.deliver import Deliver
 from activities.erase import Erase
@@ -34,6 +35,7 @@ from activities.pulse import Pulse
 from activities.resolve import Resolve
 from activities.segments import Segments
 from activities.templates import ReviewTemplates as TemplateReviews
+from channels.operators import Operators, open_operators
 from channels.protocol import Eraser, Templates
 from channels.registry import ChannelsNotConfigured, open_channels
 from channels.twilio_voice import TwilioVoice
@@ -54,6 +56,7 @@ from templates.renderer import BadTexts, Texts
 from workflows.campaigns import TASK_QUEUE as CAMPAIGNS_QUEUE
 from workflows.campaigns import Campaign
 from workflows.catalog import Catalog
+from workflows.conversations import Converse
 from workflows.declaration import DeclarationError
 from workflows.enabled import enabled, segments_of
 from workflows.erasures import EraseAtProviders
@@ -64,7 +67,7 @@ from workflows.upkeep import ResolveSends, ReviewTemplates
 
 DRAIN = timedelta(seconds=30)
 
-OWN = (EraseAtProviders, ResolveSends, ReviewTemplates)
+OWN = (EraseAtProviders, ResolveSends, ReviewTemplates, Converse)
 """Workflows an installation runs for itself: no customer is in them."""
 
 log = structlog.get_logger()
@@ -76,6 +79,7 @@ _RUNNER = SandboxedWorkflowRunner(
         "domain",
         "workflows.journey",
         "workflows.audience",
+        "workflows.bot",
         "workflows.declaration",
         "workflows.drafts",
         "typing_extensions",
@@ -83,9 +87,16 @@ _RUNNER = SandboxedWorkflowRunner(
 )
 
 
-def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: Outcomes) -> Worker:
-    """Put a worker together: every journey of the catalog, the upkeep, and the activities."""
-    erasers = {port.provider: port for port in deliver.channels.values() if isinstance(port, Eraser)}
+def build_worker(
+    client: Client, catalog: Catalog, deliver: Deliver, outcomes: Outcomes, operators: Operators | None = None
+) -> Worker:
+    """Put a worker together: every journey of the catalog, the upkeep, and the activities.
+
+    Args:
+        operators: The operators' tool; None where there is none.
+    """
+    ports = (*deliver.channels.values(), operators)
+    erasers = {port.provider: port for port in ports if isinstance(port, Eraser)}
     reviewers = [port for port in deliver.channels.values() if isinstance(port, Templates)]
     resolve = Resolve(deliver.pool, catalog, deliver.channels, deliver.deployment)
     return Worker(
@@ -102,6 +113,7 @@ def build_worker(client: Client, catalog: Catalog, deliver: Deliver, outcomes: O
             resolve.resolve_sends,
             *Erase(deliver.pool, erasers).activities,
             *(TemplateReviews(deliver.pool, port).review_templates for port in reviewers),
+            *Conversations(deliver.pool, deliver, operators).activities,
         ],
         workflow_runner=_RUNNER,
         # Eager activities pass by the queue's limits and priorities.
@@ -237,6 +249,7 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
         await open_pool(configuration.database_url, size=40) as pool,
         await open_pool(configuration.database_url, size=12) as campaigns_pool,
         delivering(pool, catalog, configuration, deployment) as deliver,
+        open_operators() as operators,
     ):
         async with pool.acquire() as connection:
             clock = await installation.begin(connection, configuration.speed)
@@ -248,9 +261,9 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
         async with (
             build_segments_worker(client, pool, catalog),
             build_campaigns_worker(client, deliver, campaigns_pool),
-            build_worker(client, catalog, deliver, Outcomes(pool)) as worker,
+            build_worker(client, catalog, deliver, Outcomes(pool), operators) as worker,
             Dispatcher(pool, configuration.database_url, client, catalog).running(),
-            reconciling(pool, client),
+            reconciling(pool, client, tells=operators is not None),
             observable(configuration.metrics_host, configuration.metrics_port),
         ):
             log.info("working", journeys=sorted(catalog.journeys))

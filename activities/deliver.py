@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -18,7 +18,7 @@ from activities.pulse import Pulse
 from activities.speechless import speechless
 from activities.texts import text_for
 from activities.whatsapp import Asked as AskedOfWhatsApp
-from activities.whatsapp import CannotSend, Senders
+from activities.whatsapp import CannotSend, Senders, To, say
 from activities.whatsapp import write as write_whatsapp
 from channels.protocol import ChannelPort, NotProcessed, Refused, SenderBlocked, TooLate, Uncertain, leaving_by
 from dispatch.progress import RESOLVED
@@ -79,6 +79,8 @@ class Manner:
         goal: Event of the customer after which it is not sent any more.
         held_out: Share of customers who get none, for comparison.
         facts: SQL that gives the text a row each, by name.
+        content: What is said, where no template says it: a person of ours has written it.
+        number: The phone number it goes to, if not to the customer's own.
     """
 
     topic: str = DEFAULT_TOPIC
@@ -89,6 +91,8 @@ class Manner:
     goal: str | None = None
     held_out: float = 0
     facts: Mapping[str, str] = field(default_factory=dict)
+    content: Content | None = None
+    number: str | None = None
 
 
 def _of_journey(declaration: Declaration, trigger: Mapping[str, Any]) -> Manner:
@@ -251,6 +255,8 @@ class Deliver:
         addressee = await messages.addressee(connection, request.enrolment)
         if addressee is None:
             raise ApplicationError(f"enrolment {request.enrolment} is unknown", non_retryable=True)
+        if manner and manner.number:
+            addressee = replace(addressee, person=replace(addressee.person, phone=manner.number))
         clock = await customers.clock_of(connection, addressee.person.customer)
         declaration = self.catalog.journeys.get(addressee.journey)
         waited = time.monotonic() - began
@@ -368,6 +374,8 @@ class Deliver:
         is_whatsapp = asked.channel is Channel.WHATSAPP
         if row and row.content is not None and not is_whatsapp:
             return _Written(_CONTENT.validate_python(row.content), row.locale or locale)
+        if (said := asked.manner.content) is not None:
+            return _Written(await self._said(connection, asked, recipient, said), locale, anew=is_whatsapp)
         links = list[str]()
 
         def track(url: str) -> str:
@@ -386,6 +394,18 @@ class Deliver:
         except (BadText, MissingVariable, RenderError, UnknownTemplate) as error:
             raise _Unwritable(f"text:{error}") from None
         return _Written(content, text.locale, text.version, links, anew=is_whatsapp)
+
+    async def _said(self, connection: Connection, asked: _Asked, recipient: str, content: Content) -> Content:
+        """Return what a person of ours has written, as it can go out now."""
+        if not isinstance(content, WhatsAppContent):
+            return content
+        port = self.channels[Channel.WHATSAPP]
+        assert isinstance(port, Senders)
+        to = To(customer=asked.proposal.customer, recipient=recipient, now=asked.proposal.now, clock=asked.clock)
+        try:
+            return await say(connection, port.senders, to, content)
+        except CannotSend as error:
+            raise _Unwritable(str(error)) from None
 
     async def _write_whatsapp(
         self,

@@ -42,23 +42,32 @@ class Senders(Protocol):
     def senders(self) -> Sequence[str]: ...
 
 
-@dataclass(frozen=True)
-class Asked:
-    """What is to be written, and for whom.
+@dataclass(frozen=True, kw_only=True)
+class To:
+    """Who is to be written to.
 
     Attributes:
         customer: Our number of them.
-        edition: The month it is for; "" for always.
         now: Journey time.
-        company: What texts call us, and `site` where links lead: the same for everybody.
     """
 
     customer: int
     recipient: str
-    text: Text
-    edition: str
     now: datetime
     clock: Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(To):
+    """What is to be written, and for whom.
+
+    Attributes:
+        edition: The month it is for; "" for always.
+        company: What texts call us, and `site` where links lead: the same for everybody.
+    """
+
+    text: Text
+    edition: str
     company: str
     site: str
 
@@ -84,7 +93,19 @@ async def write(
     return by_template.model_copy(update={"sender": sender.sender})
 
 
-def _sender(known: Sequence[Conversation], asked: Asked) -> Conversation:
+async def say(connection: Connection, senders: Sequence[str], to: To, content: WhatsAppContent) -> WhatsAppContent:
+    """Return what a person of ours has written, with the sender it goes out from.
+
+    Raises:
+        CannotSend: Every sender is blocked, or the customer-service window is closed: no template says it.
+    """
+    sender = _sender(await whatsapp.conversations(connection, to.recipient, senders), to)
+    if not _is_open(sender, to):
+        raise CannotSend("window_closed")
+    return content.model_copy(update={"sender": sender.sender})
+
+
+def _sender(known: Sequence[Conversation], asked: To) -> Conversation:
     """Return the sender the customer is in conversation with, else one of the free ones: always the same for them."""
     free = [each for each in known if each.blocked_until is None]
     if not free:
@@ -102,7 +123,7 @@ def _sender(known: Sequence[Conversation], asked: Asked) -> Conversation:
     )
 
 
-def _is_open(conversation: Conversation, asked: Asked) -> bool:
+def _is_open(conversation: Conversation, asked: To) -> bool:
     """Whether the customer-service window is open: by the wall's clock, which is WhatsApp's, and in journey time."""
     wrote_at = conversation.wrote_at
     if wrote_at is None:

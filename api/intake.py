@@ -309,10 +309,9 @@ def concerns(stay: Stay, declaration: Declaration, role: Role, rule: Rule, call:
     """
     if stay.journey != declaration.name:
         return False
-    key = declaration.key_of(call.properties)
     if role is Role.RESTART:
-        return key == stay.key and _well_formed(rule, call)
-    if key is not None and key != stay.key:
+        return declaration.key_of(call.properties) == stay.key and _well_formed(rule, call)
+    if not declaration.is_about(rule, call.properties, stay.key):
         return False
     return rule.holds(stay.trigger, call.properties, in_doubt=True)
 
@@ -334,7 +333,7 @@ async def _decide_past(connection: Connection, catalog: Catalog, customer: int, 
             past = await enrolments.facts_after(connection, customer, names, stay.trigger_event)
             if any(
                 name == rule.event.event_name
-                and declaration.key_of(properties) in (None, stay.key)
+                and declaration.is_about(rule, properties, stay.key)
                 and rule.holds(stay.trigger, properties, in_doubt=True)
                 for name, properties in past
                 for rule in rules

@@ -5,7 +5,6 @@ under the customer's lock. So a report that comes twice, late or out of order do
 """
 
 import re
-import string
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,18 +12,21 @@ from uuid import UUID
 
 import orjson
 import structlog
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from prometheus_client import Counter
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from api.context import Context, Ctx
+from api.hearing import TEXTING, Written, hear
 from api.problems import FieldError, Problem, documented
 from api.signatures import Form, Signed, raw_body
 from channels import twilio_voice
 from channels.call_centre import RESULTS, WRONG_NUMBER
 from channels.twilio import BLOCKED_SENDERS, STATUSES, TEMPLATE_STATUSES, failure, price_of
 from channels.twilio_voice import CONNECT, HEARD_BY, ConnectSettings, connecting
+from dispatch.conversations import hurry
 from dispatch.progress import Report, move
+from domain.conversations import Errand
 from domain.messages import DEVICES, Channel, Status
 from store import callbacks, consents, erasure, messages, whatsapp
 from store.callbacks import Subject
@@ -42,7 +44,6 @@ LARGE = 2 * 1024 * 1024
 """Bytes of a batch; SendGrid's are at most 768 kB."""
 ID_LIMIT = 255
 
-TEXTING = (Channel.SMS, Channel.WHATSAPP)
 NO_ANSWER = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 """TwiML: write nothing back."""
 
@@ -215,15 +216,24 @@ async def _about_us(connection: Connection, about: Subject, code: str, sender: s
         {"MessageSid": "SM0456", "From": "whatsapp:+14155550123", "To": "whatsapp:+14155550100", "Body": "1"},
     ),
 )
-async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response:
-    """Take what a customer wrote: an answer to a message of ours, STOP, or START.
+async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed, background: BackgroundTasks) -> Response:
+    """Take what a customer wrote: an answer to a message of ours, a word to people of ours, STOP, or START.
 
     STOP ends everything to that number by that channel and withdraws consent; START undoes both. Twilio's
     `OptOutType` (Advanced Opt-Out) is believed where it is sent. Signed by Twilio: `X-Twilio-Signature`.
     """
     form = signed.twilio(request, await raw_body(request, SMALL))
     sid, (channel, number) = _field(form, "MessageSid"), _number(_field(form, "From"))
-    text = _value(form, "Body").strip().casefold()
+    written = Written(
+        channel,
+        number,
+        text=_value(form, "Body"),
+        button=_value(form, "ButtonPayload"),
+        title=_value(form, "ButtonText"),
+        quotes=bool(_value(form, "OriginalRepliedMessageSid")),
+        sid=sid,
+    )
+    conversation: int | None = None
     async with ctx.pool.acquire() as connection, connection.transaction():
         message = await callbacks.answered(
             connection, channel, number, _value(form, "OriginalRepliedMessageSid") or None
@@ -237,7 +247,7 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
             suppression = (await consents.suppressed(connection, {channel: number})).get(channel)
             keyword = _keyword(
                 _value(form, "OptOutType"),
-                _word(text),
+                written.word,
                 stopped=suppression is not None and suppression.reason == "opted_out",
                 asked=about is not None and about.asks,
             )
@@ -250,18 +260,11 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed) -> Response
                     source=f"twilio:{keyword.lower()}",
                     proof={"sid": sid},
                 )
-            elif about and keyword is None:
-                choice = _chosen(about, _value(form, "ButtonPayload"), _value(form, "ButtonText"), text)
-                # A run that waits for it hears of it, however old the message is. Where none waits (its wait is
-                # over, its stay has ended), the reply is kept with its message: here a conversation begins.
-                report = Report("twilio", sid, datetime.now(UTC), choice=choice)
-                await move(connection, about.message, Status.REPLIED, report)
+            elif keyword is None:
+                conversation = await hear(connection, ctx.terms, written, about)
+    if conversation is not None:
+        background.add_task(hurry, ctx.temporal, conversation, Errand.TELL)
     return Response(NO_ANSWER, media_type="text/xml")
-
-
-def _word(text: str) -> str:
-    """Return what somebody wrote without what people put around a word: "Stop!" is a STOP."""
-    return " ".join(text.strip(string.whitespace + string.punctuation + "«»“”„…").split())
 
 
 _OPTS = {"STOP": consents.opted_out, "START": consents.opted_in}
@@ -505,23 +508,6 @@ async def _is_new(
     new = await callbacks.keep(connection, provider, callback_id, body, message=message, about=about, address=address)
     CALLBACKS.labels(provider, "duplicate" if not new else "taken" if about else "unknown_message").inc()
     return new
-
-
-def _chosen(about: Subject, payload: str, title: str, word: str) -> str | None:
-    """Return the id of the button a customer pressed, or means who writes its number or its title; no other word.
-
-    Args:
-        payload: The id of the button pressed, and `title` what stood on it; both empty for a text.
-        word: What was written, in lower case.
-    """
-    buttons = (about.content or {}).get("buttons", [])
-    said = {title.strip().casefold() or word}
-    for number, button in enumerate(buttons, 1):
-        if payload == button["id"] or (not payload and said & {button["id"].casefold(), str(number)}):
-            return str(button["id"])
-        if button["title"].strip().casefold() in said:
-            return str(button["id"])
-    return None
 
 
 def _value(form: Form, field: str) -> str:

@@ -53,7 +53,8 @@ WRONG_NUMBER = "wrong_number"
 """The result after which the number is not called again."""
 
 
-def _signing_secret(value: SecretStr) -> SecretStr:
+def signing_secret(value: SecretStr) -> SecretStr:
+    """Check that a secret is one of Standard Webhooks."""
     prefix, _, encoded = value.get_secret_value().partition("_")
     try:
         secret = base64.b64decode(encoded, validate=True)
@@ -70,7 +71,7 @@ class CallCentreSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CALL_CENTRE_", env_ignore_empty=True, hide_input_in_errors=True)
 
     url: BaseUrl
-    secret: Annotated[SecretStr, AfterValidator(_signing_secret)]
+    secret: Annotated[SecretStr, AfterValidator(signing_secret)]
 
 
 class CallCentre:

@@ -36,7 +36,7 @@ async def open_channels(public_url: str) -> AsyncIterator[dict[Channel, ChannelP
     Raises:
         ChannelsNotConfigured: A variable is missing or wrong; all of them are named at once.
     """
-    _check(SendGridSettings, TwilioSettings, FcmSettings, WebPushSettings, CallSettings, _settings_of_calls())
+    check(SendGridSettings, TwilioSettings, FcmSettings, WebPushSettings, CallSettings, _settings_of_calls())
     async with open_client() as client:
         twilio = Twilio(TwilioSettings(), client, public_url)
         yield {
@@ -57,7 +57,12 @@ def _settings_of_calls() -> type[BaseSettings]:
     return TwilioVoiceSettings if os.environ.get("CALL_PROVIDER") == "twilio" else CallCentreSettings
 
 
-def _check(*models: type[BaseSettings]) -> None:
+def check(*models: type[BaseSettings]) -> None:
+    """Read settings from the environment, and tell all that is wrong at once.
+
+    Raises:
+        ChannelsNotConfigured: A variable is missing or wrong.
+    """
     problems: list[str] = []
     for model in models:
         try:

@@ -266,7 +266,7 @@ class _Planner:
         )
         return any(
             name == rule.event.event_name
-            and declaration.key_of(properties) in (None, key)
+            and declaration.is_about(rule, properties, key)
             and rule.holds(event.properties, properties, in_doubt=True)
             for name, properties in facts
             for rule in rules

@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import structlog
 from prometheus_client import Gauge
@@ -14,6 +16,7 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
 from dispatch.campaigns import run_campaigns
+from dispatch.conversations import run_conversations
 from dispatch.dispatcher import cancelled
 from dispatch.runs import ensure_running
 from domain.enrolments import Outcome
@@ -118,26 +121,36 @@ async def count_stuck_runs(_: Pool, client: Client) -> None:
     STUCK.set((await client.count_workflows(STUCK_QUERY)).count)
 
 
+def _name(duty: Any) -> str:
+    return str(getattr(duty, "func", duty).__name__)
+
+
 @contextlib.asynccontextmanager
-async def reconciling(pool: Pool, client: Client) -> AsyncIterator[None]:
-    """Look every few seconds while the context is open."""
+async def reconciling(pool: Pool, client: Client, *, tells: bool = False) -> AsyncIterator[None]:
+    """Look every few seconds while the context is open.
+
+    Args:
+        tells: Whether there is an operators' tool to be told of conversations.
+    """
+    duties = (
+        partial(run_conversations, tells=tells),
+        reconcile,
+        settle_uncertain_sends,
+        ask_providers_to_erase,
+        run_campaigns,
+        review_templates,
+        count_stuck_runs,
+    )
 
     async def look() -> None:
         while True:
-            for duty in (
-                reconcile,
-                settle_uncertain_sends,
-                ask_providers_to_erase,
-                run_campaigns,
-                review_templates,
-                count_stuck_runs,
-            ):
+            for duty in duties:
                 try:
                     await duty(pool, client)
                 except (RPCError, *AWAY) as error:
-                    log.warning("cannot reconcile now", duty=duty.__name__, error=type(error).__name__)
+                    log.warning("cannot reconcile now", duty=_name(duty), error=type(error).__name__)
                 except Exception:
-                    log.exception("reconciling failed unexpectedly", duty=duty.__name__)
+                    log.exception("reconciling failed unexpectedly", duty=_name(duty))
             await asyncio.sleep(LOOK_EVERY.total_seconds())
 
     looking = asyncio.create_task(look())

@@ -67,11 +67,14 @@ async def perform(client: Client, actions: Sequence[StartRun | Signal]) -> list[
     return unheard
 
 
-async def ensure_running(client: Client, workflow: str, workflow_id: str, *arguments: Any, summary: str) -> None:
+async def ensure_running(
+    client: Client, workflow: str, workflow_id: str, *arguments: Any, summary: str, signal: str | None = None
+) -> None:
     """Start a run of the installation's own upkeep, unless one is under way under this id.
 
     Args:
         workflow: Its name.
+        signal: What the run is told, whether it is new or under way; so one that is about to end does not miss it.
 
     Raises:
         RPCError: Temporal does not do it now; the next look tries again.
@@ -84,6 +87,7 @@ async def ensure_running(client: Client, workflow: str, workflow_id: str, *argum
         id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
         static_summary=summary,
+        start_signal=signal,
         rpc_timeout=RPC_TIMEOUT,
     )
 

@@ -18,6 +18,7 @@ CUSTOMER_ERASED = "customer_erased"
 JOURNEY_STOPPED = "journey_stopped"
 SEGMENT_ENTERED = "segment_entered"
 SEGMENT_LEFT = "segment_left"
+CONVERSATION_OPENED = "conversation_opened"
 OF_MESSAGES = "message_"
 """What the names of events about messages begin with: ``message_delivered``."""
 
@@ -31,6 +32,7 @@ _OURS = {
     JOURNEY_STOPPED,
     SEGMENT_ENTERED,
     SEGMENT_LEFT,
+    CONVERSATION_OPENED,
 }
 
 

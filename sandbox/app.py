@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from sandbox import call_centre, control, fcm, pages, reviews, sendgrid, site, twilio, voice, web_push
+from sandbox import call_centre, control, fcm, operators, pages, reviews, sendgrid, site, twilio, voice, web_push
 from sandbox.configuration import Configuration
 from sandbox.faults import ConnectionReset, ProviderError
 from sandbox.gestures import Impossible
@@ -27,7 +27,10 @@ def create_app(configuration: Configuration) -> FastAPI:
             await courier
 
     app = FastAPI(title="Sandbox of the providers", lifespan=lifespan, docs_url="/_sandbox/docs")
-    for room in (voice, twilio, sendgrid, fcm, web_push, call_centre, control, reviews, site, pages):
+    for room in (
+        *(voice, twilio, sendgrid, fcm, web_push, call_centre, operators),
+        *(control, reviews, site, pages),
+    ):
         app.include_router(room.router)
     app.mount("/static", pages.static_files)
 

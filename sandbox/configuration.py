@@ -95,6 +95,8 @@ class Configuration(BaseModel):
     site_key: SecretStr | None = Field(None, alias="SANDBOX_SITE_KEY")
     call_centre_secret: WebhookSecret = Field(alias="CALL_CENTRE_SECRET")
     app_webhook_secret: WebhookSecret = Field(alias="APP_WEBHOOK_SECRET")
+    operators_secret: WebhookSecret | None = Field(None, alias="OPERATORS_SECRET")
+    operators_key: SecretStr | None = Field(None, alias="SANDBOX_OPERATORS_KEY")
 
     @property
     def url(self) -> str:

@@ -54,6 +54,16 @@ def generate(url: str) -> dict[str, str]:
         "CALL_CENTRE_SECRET": _webhook_secret(),
         "APP_WEBHOOK_SECRET": _webhook_secret(),
         **of_site(url),
+        **of_operators(url),
+    }
+
+
+def of_operators(url: str) -> dict[str, str]:
+    """Make new credentials of the operators' desk; see `generate`."""
+    return {
+        "OPERATORS_URL": f"{url}/operators/webhooks",
+        "OPERATORS_SECRET": _webhook_secret(),
+        "SANDBOX_OPERATORS_KEY": f"operators_{secrets.token_hex(20)}",
     }
 
 

@@ -73,6 +73,13 @@ create table if not exists browsers (
     server_key text
 );
 
+create table if not exists desk (
+    id integer primary key,
+    record text not null,
+    alert integer not null,
+    told real not null
+);
+
 create table if not exists whatsapp_templates (
     sid text primary key,
     record text not null

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 ASKED_AT: ContextVar[float | None] = ContextVar("asked_at", default=None)
 """When the call arrived that has the effect being recorded, where a fault may come between (seconds since 1970)."""
 
-Provider = Literal["twilio", "sendgrid", "fcm", "web_push", "call_centre"]
+Provider = Literal["twilio", "sendgrid", "fcm", "web_push", "call_centre", "operators"]
 Channel = Literal["sms", "whatsapp", "email", "push", "web_push", "call"]
 # outbound: the product's effect. inbound: a person wrote. automatic: the provider itself wrote.
 Direction = Literal["outbound", "inbound", "automatic"]

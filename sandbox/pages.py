@@ -2,6 +2,7 @@
 
 import re
 from collections import defaultdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -12,6 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from liquid import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from sandbox.desk import Talk
 from sandbox.gestures import RINGING, links
 from sandbox.ledger import Entry
 from sandbox.people import Person
@@ -43,6 +45,13 @@ _CALL_RESULTS = [
     {"result": "no_answer", "title": "Do not pick up"},
     {"result": "wrong_number", "title": "Wrong number"},
 ]
+_REASONS = {
+    "wrote": "wrote on their own",
+    "called_operator": "called an operator",
+    "words_to_bot": "wrote to a bot, again",
+    "pressed_old_button": "pressed a button of an old message",
+    "operator": "begun by an operator",
+}
 _NUMBERED = re.compile(r"^(\d{1,2})(?: [—–-] |[.)] ).+$", re.MULTILINE)
 
 router = APIRouter(include_in_schema=False)
@@ -90,6 +99,71 @@ async def person(key: str, world: TheWorld, mail: int | None = None) -> Response
         calls=[_shown(world, entry) for entry in reversed(entries) if entry.channel == "call"],
         call_results=_CALL_RESULTS,
     )
+
+
+@router.get("/operators")
+async def desk(world: TheWorld, talk: int | None = None) -> HTMLResponse:
+    talks = world.desk.all()
+    chosen = next((each for each, _ in talks if each.id == talk), None)
+    return render(
+        "operators.html",
+        title="Operators",
+        talks=[_listed_talk(each, alert, talk) for each, alert in talks],
+        talk=_shown_talk(chosen) if chosen else None,
+    )
+
+
+def _listed_talk(talk: Talk, alert: bool, chosen: int | None) -> dict[str, Any]:
+    last = talk.lines[-1] if talk.lines else None
+    return {
+        "id": talk.id,
+        "title": talk.name or talk.address or talk.user_id,
+        "channel": talk.channel,
+        "last": last.text if last else "",
+        "time": (last.at if last else talk.opened_at).strftime("%H:%M"),
+        "alert": alert,
+        "open": talk.closed_at is None,
+        "current": talk.id == chosen,
+    }
+
+
+def _shown_talk(talk: Talk) -> dict[str, Any]:
+    return {
+        "id": talk.id,
+        "title": talk.name or talk.address or talk.user_id,
+        "user_id": talk.user_id,
+        "address": talk.address,
+        "person": _path(talk.address) if talk.address else None,
+        "channel": talk.channel,
+        "reason": _REASONS.get(talk.reason, talk.reason),
+        "open": talk.closed_at is None,
+        "closed": f"{talk.closed_at:%d %b, %H:%M} UTC by {talk.closed_by}" if talk.closed_at else None,
+        "until": f"{talk.answer_until:%d %b, %H:%M} UTC" if talk.answer_until else None,
+        "too_late": talk.answer_until is not None and talk.answer_until < datetime.now(UTC),
+        "lines": [
+            {
+                "side": "inbound" if line.by == "customer" else "ours" if line.by.startswith("operator:") else "bot",
+                "by": line.by.removeprefix("operator:"),
+                "text": line.text,
+                "buttons": line.buttons,
+                "pressed": line.choice is not None,
+                "status": line.status,
+                "reason": line.reason,
+                "mood": "good" if line.status in _GOOD else "bad" if line.status in ("failed", "skipped") else "",
+                "time": line.at.strftime("%H:%M"),
+                "moment": line.at.strftime("%d %b %Y, %H:%M:%S UTC"),
+            }
+            for line in talk.lines
+        ],
+        "events": [
+            {
+                "name": event.event.replace("_", " "),
+                "moment": event.at.strftime("%d %b, %H:%M"),
+                "properties": [f"{name.replace('_', ' ')}: {value}" for name, value in event.properties.items()],
+            }
+            for event in talk.events
+        ],
+    }
 
 
 def render(template: str, *, title: str, **shown: Any) -> HTMLResponse:
@@ -165,7 +239,8 @@ def _shown(world: World, entry: Entry) -> dict[str, Any]:
         "from_name": entry.details.get("from_name"),
         "address": entry.address,
         "subject": entry.subject,
-        "text": entry.text,
+        # What is shown as buttons need not be read twice.
+        "text": _NUMBERED.sub("", entry.text).strip() if outbound and entry.channel != "email" else entry.text,
         "html": entry.html,
         "erased": entry.details.get("erased", False),
         "status": entry.status,

@@ -8,6 +8,7 @@ from sandbox.browsers import Browsers
 from sandbox.callbacks import Callbacks
 from sandbox.configuration import Configuration
 from sandbox.database import connect
+from sandbox.desk import Desk
 from sandbox.faults import Faults
 from sandbox.ledger import Ledger
 from sandbox.people import People
@@ -23,6 +24,7 @@ class World:
         self.faults = Faults(connection)
         self.browsers = Browsers(connection)
         self.templates = WhatsAppTemplates(connection)
+        self.desk = Desk(connection)
         self.callbacks = Callbacks(connection, self.ledger, configuration)
 
     def product(self, path: str) -> str:

@@ -20,6 +20,8 @@ class Subject:
     Attributes:
         recipient: Address or number it went to; None once its customer was erased.
         asks: Whether its run waits for an answer and has none yet.
+        enrolment: The stay it was sent in.
+        under_way: Whether that stay is not over.
         erased: Whether its customer was erased: nothing personal is kept of them any more.
     """
 
@@ -29,6 +31,8 @@ class Subject:
     recipient: str | None
     content: dict[str, Any] | None
     asks: bool
+    enrolment: int
+    under_way: bool
     erased: bool
 
 
@@ -51,8 +55,10 @@ async def subject(connection: Connection, message: UUID | None, channels: Collec
     row = await connection.fetchrow(
         """
         select m.id, m.customer_id, m.channel, m.recipient, m.content,
-               $2 = any(m.awaits) and m.replied_at is null as asks, c.erased_at is not null as erased
-        from messages m join customers c on c.id = m.customer_id where m.id = $1
+               $2 = any(m.awaits) and m.replied_at is null as asks, m.enrolment_id, e.outcome is null,
+               c.erased_at is not null as erased
+        from messages m join customers c on c.id = m.customer_id join enrolments e on e.id = m.enrolment_id
+        where m.id = $1
         """,
         message,
         Status.REPLIED,
@@ -126,3 +132,35 @@ async def answered(connection: Connection, channel: Channel, number: str, provid
         [Status.SENDING, Status.UNKNOWN],
     )
     return message
+
+
+async def asked_in(connection: Connection, enrolment: int, channels: Collection[Channel]) -> UUID | None:
+    """Return the message, of some channels, by which a stay under way waits for an answer now; the newest."""
+    message: UUID | None = await connection.fetchval(
+        """
+        select m.id from messages m join enrolments e on e.id = m.enrolment_id
+        where m.enrolment_id = $1 and $2 = any(m.awaits) and m.replied_at is null and e.outcome is null
+          and m.status <> all($3) and m.channel = any($4)
+        order by m.sending_at desc nulls last limit 1
+        """,
+        enrolment,
+        Status.REPLIED,
+        [Status.WAITING, Status.SKIPPED, Status.FAILED],
+        list(channels),
+    )
+    return message
+
+
+async def customer_at(connection: Connection, number: str) -> int | None:
+    """Return the customer who is reached at a number, locked; of several, the one who was known by a user id last."""
+    customer: int | None = await connection.fetchval(
+        """
+        select id from customers where phone = $1 and erased_at is null and merged_into is null
+        order by identified_at desc nulls last, id desc limit 1
+        """,
+        number,
+    )
+    if customer is not None and customer in await customers.lock(connection, [customer]):
+        # Merged or erased while we waited for the lock.
+        return await customer_at(connection, number)
+    return customer

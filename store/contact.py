@@ -8,6 +8,7 @@ from uuid import UUID
 
 import asyncpg
 
+from domain.conversations import CONVERSATION
 from domain.messages import Channel, MessageClass, PushKeys, Status
 from policy.configuration import Policy
 from policy.contact import Block, Consent, Facts, Sent, Wanted
@@ -145,7 +146,8 @@ async def facts(
         held_out=question.held_out,
         consent=Consent(row["given"], row["source"]) if row["source"] is not None else None,
         block=Block(row["name"], row["until"]) if row["name"] is not None else None,
-        dialogue_since=row["opened_at"],
+        # What a person of ours answers is the dialogue.
+        dialogue_since=None if question.journey == CONVERSATION else row["opened_at"],
         sent=await _sent(connection, to.customer, question.now - window, question.message) if window else (),
         wanted=await _wanted(connection, to.customer, question.now, question.message) if window else (),
     )

@@ -195,7 +195,26 @@ async def merge(connection: Connection, loser: int, winner: int) -> list[int]:
         loser,
         winner,
     )
-    for table in ("identities", "devices", "enrolments", "messages", "blocks", "dialogues", "consents"):
+    await connection.execute(
+        """
+        update conversations l set closed_at = now(), closed_by = 'merged' from conversations w
+        where l.customer_id = $1 and w.customer_id = $2 and l.channel = w.channel
+          and l.closed_at is null and w.closed_at is null
+        """,
+        loser,
+        winner,
+    )
+    for table in (
+        "identities",
+        "devices",
+        "enrolments",
+        "messages",
+        "blocks",
+        "dialogues",
+        "conversations",
+        "conversation_lines",
+        "consents",
+    ):
         await connection.execute(f"update {table} set customer_id = $2 where customer_id = $1", loser, winner)
     await renumber(
         connection,

@@ -22,6 +22,8 @@ BY_ADDRESS = "sendgrid"
 """The provider that erases all it holds of an address."""
 BY_MESSAGE = ("twilio", "twilio_voice")
 """The providers that erase one message, or call, at a time."""
+BY_CONVERSATION = "operators"
+"""The operators' tool, which erases what it was told of one conversation at a time."""
 
 
 async def erase(
@@ -87,6 +89,16 @@ async def _ask_providers(connection: Connection, whose: Whose) -> None:
         """,
         *whose.arguments,
         BY_MESSAGE,
+    )
+    await connection.execute(
+        """
+        insert into provider_erasures (customer_id, provider, kind, subject)
+        select distinct customer_id, $2, 'conversation', v.id::text
+        from conversations v join operator_notices n on n.conversation_id = v.id
+        where customer_id = $1 and n.attempts > 0
+        """,
+        whose.customer,
+        BY_CONVERSATION,
     )
     await connection.execute(
         """
@@ -175,6 +187,11 @@ async def _forget_rows(connection: Connection, customer: int) -> None:
         # A backend may make keys and message ids of anything, and nobody asks for these again.
         "update enrolments set key = '' where customer_id = $1",
         "update events set properties = '{}', context = '{}', message_id = 'erased:' || id where customer_id = $1",
+        "update operator_notices n set done_at = coalesce(n.done_at, now()) from conversations v "
+        "where v.id = n.conversation_id and v.customer_id = $1",
+        "delete from conversation_lines where customer_id = $1",
+        "update conversations set address = null, closed_at = coalesce(closed_at, now()), "
+        "closed_by = coalesce(closed_by, 'erased') where customer_id = $1",
         "update messages set recipient = null, content = null, links = '{}' where customer_id = $1",
         """
         update customers set email = null, phone = null, locale = null, time_zone = null, traits = '{}',

@@ -60,6 +60,8 @@ class Scope(StrEnum):
     """Look at journeys and customers."""
     INBOX = "inbox"
     """Read a customer's inbox and report what they did with it."""
+    CONVERSE = "converse"
+    """Read and answer conversations, for the operators' tool."""
     DECODE = "decode"
     """Read what payload keys have encrypted in Temporal."""
 

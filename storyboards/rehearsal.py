@@ -347,7 +347,9 @@ class _Stage:
             until = verb.until
             yield (until, lambda: player._advance(verb.message, until))
         if verb.name == "ask":
-            words = [each for each in self._known if isinstance(each, str)]
+            numbers = [each for each in self._known if isinstance(each, int) and not isinstance(each, bool)]
+            scores = {str(each + above) for each in numbers for above in (0, 1)}
+            words = [*(each for each in self._known if isinstance(each, str)), *sorted(scores)]
             for choice in (None, *words):
                 reply = Reply(sequence=self._sequence, message=verb.message, choice=choice)
                 came = f"“{choice}”" if choice else "answers in words" if words else "answers"
@@ -468,6 +470,10 @@ class _Player(Journey):
         with self._stage.verb("wait", asked=duration):
             await super().wait(duration)
 
+    async def wait_until(self, moment: datetime) -> None:
+        with self._stage.verb("wait_until", asked=max(moment - self.now, timedelta(0))):
+            await super().wait_until(moment)
+
     async def until_quiet(self, duration: timedelta) -> None:
         with self._stage.verb("until_quiet", asked=duration):
             await super().until_quiet(duration)
@@ -486,9 +492,9 @@ class _Player(Journey):
         with self._stage.verb("cascade", asked=within, until=until):
             return await super().cascade(*drafts, until=until, within=within)
 
-    async def ask(self, draft: Draft, *, within: timedelta) -> Reply | None:
+    async def ask(self, *drafts: Draft, within: timedelta) -> Reply | None:
         with self._stage.verb("ask", asked=within):
-            return await super().ask(draft, within=within)
+            return await super().ask(*drafts, within=within)
 
     async def _ask_to_deliver(self, request: DeliverRequest) -> Delivery:
         self._raise_if_interrupted()

@@ -400,3 +400,41 @@ def test_a_code_is_no_address_and_no_sentence(value: str) -> None:
     assert Chosen(bank="Some-Bank.2:eu_1").bank == "Some-Bank.2:eu_1"
     with pytest.raises(ValidationError, match="bank"):
         Chosen(bank=value)
+
+
+@journey(starts_on=ProbeBegun, keywords={"Quiz ": ProbeBegun, "other": ProbeBegunOtherwise})
+class Shouted(Journey):
+    """Declares keywords nobody can write, and one that starts something else."""
+
+    async def steps(self) -> None:
+        await self.send(email("abandoned_application/full"))
+
+
+@journey(starts_on=ProbeBegun, keywords={"quiz": ProbeBegun})
+class FirstQuiz(Journey):
+    """Has a keyword."""
+
+    async def steps(self) -> None:
+        await self.send(email("abandoned_application/full"))
+
+
+class OtherQuizBegun(Event, name="other_quiz_begun"):
+    """Starts the other one."""
+
+
+@journey(starts_on=OtherQuizBegun, keywords={"quiz": OtherQuizBegun})
+class SecondQuiz(Journey):
+    """Has the same keyword."""
+
+    async def steps(self) -> None:
+        await self.send(email("abandoned_application/full"))
+
+
+def test_keywords_are_what_people_write_and_mean_one_thing() -> None:
+    with pytest.raises(DeclarationError) as wrong:
+        Catalog.of([Shouted])
+    assert "the keyword 'Quiz ' must be written in lower case" in str(wrong.value)
+    assert "the keyword other makes probe_begun of itself, which does not start Shouted" in str(wrong.value)
+    with pytest.raises(DeclarationError, match="the keyword quiz means something else in FirstQuiz"):
+        Catalog.of([FirstQuiz, SecondQuiz])
+    assert Catalog.of([FirstQuiz]).keywords == {"quiz": ProbeBegun}

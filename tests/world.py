@@ -22,9 +22,11 @@ from activities.outcomes import Outcomes
 from activities.pulse import Pulse
 from api.intake import Accepted, Answer, Terms, accept
 from api.segment import read_call
+from channels.operators import open_operators
 from cli.stack import EmbeddedStack
 from dispatch.dispatcher import Dispatcher
 from dispatch.plan import MESSAGE_REPLY, MESSAGE_STATUS
+from domain.conversations import CONVERSATION
 from domain.messages import DeliverRequest, Delivery, Draft, Status
 from policy.configuration import Policy
 from settings import Settings
@@ -76,10 +78,12 @@ class Person:
         workflow_id = await self.world.pool.fetchval(
             """
             select workflow_id from enrolments e join identities i using (customer_id)
-            where i.value = $1 and ($2::text is null or journey = $2) order by e.id desc limit 1
+            where i.value = $1 and ($2::text is null or journey = $2) and journey <> $3 order by e.id desc limit 1
             """,
             self.user_id,
             journey,
+            # No run belongs to its stay.
+            CONVERSATION,
         )
         return self.world.temporal.get_workflow_handle(workflow_id) if workflow_id else None
 
@@ -398,12 +402,13 @@ async def open_world(stack: EmbeddedStack, temporal: Client, configuration: Sett
     async with (
         await open_pool(stack.database_url) as pool,
         delivering(pool, catalog, configuration, deployment) as ready,
+        open_operators() as operators,
     ):
         # Some tests hold this process up for many seconds, which is no pause to be wary of. Under time skipping
         # a message given back would be asked for again hours later.
         deliver = replace(ready, pulse=Pulse(a_pause=math.inf))
         async with (
-            build_worker(temporal, catalog, deliver, Outcomes(pool)),
+            build_worker(temporal, catalog, deliver, Outcomes(pool), operators),
             httpx.AsyncClient(base_url=stack.sandbox_url) as providers,
         ):
             async with pool.acquire() as connection:

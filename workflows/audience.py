@@ -44,7 +44,7 @@ class InSegment(OfSegment):
             keeps: Whether whoever leaves the segment stays in the journey.
             enters: False for a journey that takes nobody in any more, whose stays are for the segment all the same.
         """
-        super().__init__(SegmentEntered, _is(segment) if enters else _nobody, segment)
+        super().__init__(SegmentEntered, _is(segment) if enters else _nobody, segment=segment)
         object.__setattr__(self, "keeps", keeps)
         object.__setattr__(self, "enters", enters)
 
@@ -72,7 +72,7 @@ def _of_both(segment: str) -> Any:
 def leaving(starts: Iterable[Rule]) -> tuple[Rule, ...]:
     """Return the exits that belong to starts."""
     return tuple(
-        OfSegment(SegmentLeft, _of_both(rule.segment), rule.segment)
+        OfSegment(SegmentLeft, _of_both(rule.segment), segment=rule.segment)
         for rule in starts
         if isinstance(rule, InSegment) and not rule.keeps
     )

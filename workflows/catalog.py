@@ -27,6 +27,11 @@ class Catalog:
                     roles.setdefault(rule.event.event_name, []).append((declaration, role, rule))
         object.__setattr__(self, "roles", {name: tuple(found) for name, found in roles.items()})
 
+    @property
+    def keywords(self) -> Mapping[str, type[Event]]:
+        """What a word in a chat means, if a journey says so."""
+        return {word: event for each in self.journeys.values() for word, event in each.keywords.items()}
+
     @classmethod
     def of(
         cls,
@@ -68,6 +73,7 @@ class Catalog:
             if topics is not None and each.topic not in topics
         ]
         wrong += _contradictions(declarations)
+        wrong += _shared_keywords(declarations)
         known = {*journeys, *(workflow.__name__ for workflow in workflows)}
         if given:
             wrong.append(f"parameters given for journeys that are not enabled: {', '.join(sorted(given))}")
@@ -122,6 +128,15 @@ def _shared_names(declarations: Sequence[Declaration]) -> Iterator[str]:
         other = first.setdefault(each.name, each)
         if other is not each:
             yield f"{each.source}: {each.name} is also declared at {other.source}; give one of them another name"
+
+
+def _shared_keywords(declarations: Sequence[Declaration]) -> Iterator[str]:
+    first: dict[str, Declaration] = {}
+    for each in declarations:
+        for word, event in each.keywords.items():
+            other = first.setdefault(word, each)
+            if other.keywords[word] is not event:
+                yield f"{each.source}: the keyword {word} means something else in {other.name} ({other.source})"
 
 
 def _contradictions(declarations: Sequence[Declaration]) -> Iterator[str]:

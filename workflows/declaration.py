@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -35,10 +35,13 @@ class Rule:
         event: The declared event.
         when: Takes the properties of the trigger and of this event. Called outside the run, with
             whatever the backend sent, so it may look at undeclared properties.
+        any_key: Of a goal or exit: whether it ends the customer's stay of whatever key, as a contract ends the
+            reminders of every visit.
     """
 
     event: type[Event]
     when: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None
+    any_key: bool = False
 
     def holds(self, trigger: Mapping[str, Any], event: Mapping[str, Any], *, in_doubt: bool) -> bool:
         """Whether the condition holds; `in_doubt` answers where it fails on what the backend sent."""
@@ -71,6 +74,7 @@ class Declaration:
         topic: What it writes about, as customers choose it on their preference page.
         priority: 1 (most important) to 5: who goes first where two journeys want the same slot of a cap.
         gives_way: Whether a message is dropped where it would have to wait for a slot.
+        keywords: Words a customer may write in a chat, and the event each makes of itself; lower case.
         source: File and line, for whoever has to mend the declaration.
     """
 
@@ -90,6 +94,7 @@ class Declaration:
     priority: int
     gives_way: bool
     source: str
+    keywords: Mapping[str, type[Event]] = field(default_factory=dict)
 
     @property
     def pack(self) -> str:
@@ -104,6 +109,10 @@ class Declaration:
         """What it declares to be events."""
         rules = (*self.starts_on, *self.ends_on, *self.exits_on)
         return (*(rule.event for rule in rules), *self.restarts_on, *self.listens_to)
+
+    def is_about(self, rule: Rule, properties: Mapping[str, Any], key: str) -> bool:
+        """Whether a goal or exit is about the stay of a key; one without its key is about all."""
+        return rule.any_key or self.key_of(properties) in (None, key)
 
     def key_of(self, properties: Mapping[str, Any]) -> str | None:
         """Return the key an event carries; "" for a journey without keys, None if it is no key."""

@@ -7,16 +7,32 @@ from segments.definition import Segment
 from workflows.car_credit import segments as car_credit
 from workflows.car_credit.abandoned_application import AbandonedApplication
 from workflows.car_credit.refused_by_bank import RefusedByBank
+from workflows.car_dealer import segments as car_dealer
+from workflows.car_dealer.after_visit import AfterVisit
+from workflows.car_dealer.car_quiz import CarQuiz
+from workflows.car_dealer.deal_review import DealReview
+from workflows.car_dealer.lost_to_competitor import LostToCompetitor
+from workflows.car_dealer.model_gallery import ModelGallery
+from workflows.car_dealer.visit_booked import VisitBooked
 from workflows.declaration import DeclarationError
 from workflows.journey import Journey
 
 JOURNEYS: tuple[type[Journey[Any]], ...] = (
     AbandonedApplication,
     RefusedByBank,
+    VisitBooked,
+    AfterVisit,
+    LostToCompetitor,
+    DealReview,
+    CarQuiz,
+    ModelGallery,
 )
 
 
-SEGMENTS: Mapping[str, tuple[Segment, ...]] = {"car_credit": car_credit.SEGMENTS}
+SEGMENTS: Mapping[str, tuple[Segment, ...]] = {
+    "car_credit": car_credit.SEGMENTS,
+    "car_dealer": car_dealer.SEGMENTS,
+}
 """Those of each pack; they come with any of its journeys."""
 
 

@@ -102,7 +102,8 @@ class Journey(Generic[P]):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         for base in getattr(cls, "__orig_bases__", ()):
-            if get_origin(base) is Journey and isinstance(get_args(base)[0], type):
+            origin = get_origin(base)
+            if isinstance(origin, type) and issubclass(origin, Journey) and isinstance(get_args(base)[0], type):
                 cls._parameters_model = get_args(base)[0]
 
     @workflow.init
@@ -147,6 +148,11 @@ class Journey(Generic[P]):
         return self._start.clock.journey_time(workflow.now())
 
     @property
+    def began(self) -> datetime:
+        """When this stay began, journey time."""
+        return self._began
+
+    @property
     def month(self) -> str:
         """The present month in journey time (UTC), as editions of texts are named: ``2026-12``."""
         return f"{self.now:%Y-%m}"
@@ -171,6 +177,11 @@ class Journey(Generic[P]):
         due = (self._counts_from or self.now) + duration
         await self._until(due, f"{_spoken(duration)} to pass")
         self._counts_from = due
+
+    async def wait_until(self, moment: datetime) -> None:
+        """Wait until a journey time; one that has passed takes no time."""
+        await self._until(moment, f"{moment:%d %b %H:%M} UTC")
+        self._counts_from = None
 
     async def until_quiet(self, duration: timedelta) -> None:
         """Wait until the customer has done nothing this journey hears of for a journey duration.
@@ -237,19 +248,30 @@ class Journey(Generic[P]):
         self._counts_from = None
         return None
 
-    async def ask(self, draft: Draft, *, within: timedelta) -> Reply | None:
-        """Send a question and wait for the answer; None if none came in the journey duration."""
-        delivery = await self._deliver(draft, awaits=(Status.REPLIED, Status.FAILED))
-        self._counts_from = None
-        if not delivery.gone:
-            return None
-        message = str(delivery.message)
-        await self._until(
-            self.now + within,
-            f"a reply to {draft.channel} {draft.template}",
-            lambda: message in self._replies or self._statuses.get(message) is Status.FAILED,
-        )
-        return self._replies.get(message)
+    async def ask(self, *drafts: Draft, within: timedelta) -> Reply | None:
+        """Send a question and wait for the answer; None if none came in the journey duration.
+
+        Of several drafts each is sent where the one before was not answered in that time; then an answer to any
+        of them counts.
+        """
+        asked: list[str] = []
+
+        def answered() -> Reply | None:
+            return next((self._replies[message] for message in asked if message in self._replies), None)
+
+        for draft in drafts:
+            delivery = await self._deliver(draft, awaits=(Status.REPLIED, Status.FAILED))
+            self._counts_from = None
+            if delivery.gone:
+                asked.append(str(delivery.message))
+                await self._until(
+                    self.now + within,
+                    f"a reply to {draft.channel} {draft.template}",
+                    lambda: answered() is not None or self._statuses.get(asked[-1]) is Status.FAILED,
+                )
+            if reply := answered():
+                return reply
+        return None
 
     # What reaches a run from outside. Dispatch forwards a customer's events in order, at least
     # once; the sequence makes a second arrival harmless.
@@ -611,6 +633,7 @@ def journey(
     topic: str = DEFAULT_TOPIC,
     priority: int = 3,
     gives_way: bool = False,
+    keywords: Mapping[str, type[Event]] | None = None,
 ) -> Callable[[J], J]:
     """Declare a journey: a class decorator that makes it a Temporal workflow. No side effect.
 
@@ -627,6 +650,7 @@ def journey(
         priority: 1 (most important) to 5. Where two journeys want the same slot of a frequency cap, the
             more important one gets it, and the other waits.
         gives_way: Messages are dropped where they would have to wait for a slot.
+        keywords: Words, in lower case, that a customer may write in a chat: each is the event it names.
     """
 
     def declare(cls: J) -> J:
@@ -642,6 +666,7 @@ def journey(
             "topic": topic,
             "priority": priority,
             "gives_way": gives_way,
+            "keywords": keywords or {},
         }
         # What is no event is told with all other mistakes, when the journey is to run.
         cls._restart_names = frozenset(getattr(event, "event_name", "") for event in as_events(restarts_on))

@@ -46,6 +46,7 @@ def declaration_mistakes(workflow: type, declared: "Declaration") -> list[str]:
             yield f"{told('reenter_after')}: reenter_after must be longer than nothing"
         if declared.priority not in PRIORITIES:
             yield f"{told('priority')}: priority of {declared.name} must be 1 to 5"
+        yield from (f"{told('keywords')}: {problem}" for problem in _wrong_keywords(declared))
         for name in sorted(ROOTS & declared.facts.keys()):
             yield f"{told('facts')}: texts know {name} as something else; give these facts another name"
 
@@ -175,6 +176,15 @@ def _wrong_condition(rule: "Rule", where: str, name: str) -> Iterator[str]:
         yield f"{place}: when of {name} must take two arguments: the trigger's properties and this event's"
 
 
+def _wrong_keywords(declared: "Declaration") -> Iterator[str]:
+    begins = {*(rule.event for rule in declared.starts_on), *declared.restarts_on}
+    for word, event in declared.keywords.items():
+        if word != " ".join(word.casefold().split()) or not word:
+            yield f"the keyword {word!r} must be written in lower case, with single spaces"
+        if event not in begins:
+            yield f"the keyword {word} makes {_named(event)} of itself, which does not start {declared.name}"
+
+
 def _never(declared: "Declaration") -> Iterator[tuple[str, str]]:
     """What cannot happen because something else always happens first."""
     goals, exits = _unconditional(declared.ends_on), _unconditional(declared.exits_on)
@@ -228,7 +238,7 @@ def _wrong_calls(written: Written, declared: "Declaration") -> Iterator[tuple[as
                 )
     yield from _wrong_cascades(written)
     for call in written.calls("ask"):
-        for channel in channels_of(call.args[:1]):
+        for channel in channels_of(call.args):
             if channel not in ANSWERED:
                 yield call, f"nobody can answer by {channel}; ask by {' or '.join(sorted(ANSWERED))}"
     for node in ast.walk(written.tree):

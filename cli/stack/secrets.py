@@ -33,9 +33,7 @@ class Secrets(BaseModel, frozen=True):
 
     def completed(self) -> "Secrets":
         """Return the same secrets with those that were not needed when they were written."""
-        if "SANDBOX_SITE_KEY" in self.providers:
-            return self
-        return self.model_copy(update={"providers": {**self.providers, **credentials.of_site(self.sandbox_url)}})
+        return self.model_copy(update={"providers": credentials.generate(self.sandbox_url) | self.providers})
 
     def at(self, sandbox_url: str) -> "Secrets":
         """Return the same secrets for a sandbox that has moved to another address."""

@@ -52,6 +52,7 @@ class EmbeddedStack:
         sandbox_url: Base address of the sandbox.
         write_key: Key with which a backend sends events.
         operator_key: Key for everything people do over HTTP.
+        desk_key: Key of the sandbox's operators' desk, for conversations.
     """
 
     environment: dict[str, str]
@@ -62,6 +63,7 @@ class EmbeddedStack:
     sandbox_url: str
     write_key: str
     operator_key: str
+    desk_key: str
 
     def __init__(
         self,
@@ -219,6 +221,7 @@ class EmbeddedStack:
                     **at_will,
                 },
                 {"name": "site", "scopes": ["inbox"], "token": self._site_key, **at_will},
+                {"name": "desk", "scopes": ["converse"], "token": self.desk_key, **at_will},
             ]
         )
 
@@ -266,6 +269,7 @@ class EmbeddedStack:
         self.write_key = known.write_key
         self.operator_key = known.operator_key
         self._site_key = known.providers["SANDBOX_SITE_KEY"]
+        self.desk_key = known.providers["SANDBOX_OPERATORS_KEY"]
 
         database = Postgres(
             self.data,

@@ -20,6 +20,8 @@ OURS = {
     "campaign_recipients": {"variant", "outcome"},
     "campaigns": {"name", "form", "status", "created_by", "started_by"},
     "consents": {"channel", "topic", "source"},
+    "conversation_lines": {"channel", "author", "choice", "refused"},
+    "conversations": {"channel", "reason", "opened_by", "closed_by"},
     "customers": {"locale", "time_zone"},
     "decisions": {"verdict", "rule", "reason", "policy_version"},
     "dialogues": {"source"},
@@ -28,6 +30,7 @@ OURS = {
     "events": {"source", "type", "note"},
     "identities": {"kind"},
     "installation": {"address_salt"},
+    "operator_notices": {"kind", "answer"},
     "messages": {
         "step",
         "channel",

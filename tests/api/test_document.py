@@ -107,6 +107,7 @@ async def seeded(scene: Scene) -> Known:
     await segments_put(scene)
     text = {"group": "abandoned_application", "name": "partly_filled", "channel": "sms", "locale": "en"}
     texts = await texts_drafted(scene, f"/v1/texts/{'/'.join(text.values())}")
+    talks = [await talk(scene) for _ in range(3)]
     return Known(
         anywhere={
             "user_id": users,
@@ -125,6 +126,14 @@ async def seeded(scene: Scene) -> Known:
             ERASURE: {"user_id": [person.user_id for person in to_erase]},
             "PUT /v1/customers/{user_id}/speed": {"user_id": [tester]},
             "DELETE /v1/customers/{user_id}/blocks/{id}": {"user_id": users[:1], "id": [block.json()["id"]]},
+            **{
+                f"{operation} /v1/conversations/{{number}}{deed}": {"number": numbers}
+                for operation, deed, numbers in (
+                    ("GET", "", talks[:2]),
+                    ("POST", "/answers", talks[:2]),
+                    ("POST", "/close", talks[2:]),
+                )
+            },
             "POST /v1/events/rejected/{id}/resend": {"id": [1], "event": ["car_viewed"]},
             "POST /v1/events/parked/{id}/retry": {"id": [await parked(scene, bystander)]},
             "POST /v1/enrolments/{number}/signals/{signal}": {"signal": ["form_progress"], "fields": [HALF_FULL]},
@@ -193,6 +202,16 @@ async def texts_drafted(scene: Scene, path: str) -> dict[tuple[str, str], int]:
         ("POST", "/versions/{number}/preview"): 4,
         ("POST", "/rollback"): 1,
     }
+
+
+async def talk(scene: Scene) -> int:
+    """A conversation a customer has begun."""
+    person = await scene.person()
+    await scene.texts(f"whatsapp:{person.phone}", "Is it still there?")
+    number: int = await scene.context.pool.fetchval(
+        "select id from conversations where customer_id = $1", person.customer
+    )
+    return number
 
 
 async def parked(scene: Scene, user_id: str) -> int:

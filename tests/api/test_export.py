@@ -52,7 +52,7 @@ async def test_an_export_holds_every_word_that_is_held(scene: Scene) -> None:
     assert counts["messages"] == 6
     assert counts["blocks"] == counts["dialogues"] == 1
     assert counts["rejected_events"] == 2
-    assert counts["enrolments"] == 2
+    assert counts["enrolments"] == 3, "two journeys, and the conversation"
     assert {row["channel"] for row in found["suppressions"]} == {"email", "sms"}
     assert {row["action"] for row in found["audit"]} >= {"block_customer", "open_dialogue", "record_consent"}
     assert not {name for name, number in counts.items() if not number} - {"decisions"}

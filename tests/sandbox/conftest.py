@@ -55,6 +55,7 @@ class Product:
 
     def __init__(self) -> None:
         self.received: list[Received] = []
+        self.answers: dict[str, tuple[int, Any]] = {}
         self._news = threading.Condition()
         self._failures = 0
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -124,6 +125,11 @@ class Product:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 status = product._note(Received(self.command, product.url + self.path, headers, body))
+                if answer := product.answers.get(f"{self.command} {self.path}"):
+                    self.send_response(answer[0])
+                    self.end_headers()
+                    self.wfile.write(json.dumps(answer[1]).encode())
+                    return
                 self.send_response(status)
                 if status == 302:
                     self.send_header("Location", LINK_TARGET)

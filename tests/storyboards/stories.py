@@ -38,13 +38,13 @@ class DealClosed(Event, name="deal_closed"):
     """Starts the survey."""
 
 
-class VisitBooked(Event, name="visit_booked"):
+class VisitBooked(Event, name="inspection_booked"):
     """Starts what depends on a date."""
 
     at: datetime
 
 
-class VisitCancelled(Event, name="visit_cancelled"):
+class VisitCancelled(Event, name="inspection_cancelled"):
     """An exit."""
 
 

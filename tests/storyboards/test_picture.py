@@ -84,7 +84,7 @@ def test_it_says_what_starts_it_and_what_counts_at_any_moment() -> None:
     ):
         assert part in told
     assert "(to another bank)" in words(draw(BOARDS["RefusedByBank"]))
-    assert "Leaves it, at any moment: visit cancelled" in words(draw(BOARDS["Reminder"]))
+    assert "Leaves it, at any moment: inspection cancelled" in words(draw(BOARDS["Reminder"]))
     rounds = words(draw(BOARDS["Rounds"]))
     assert "enters the segment “not_seen_30_days”" in rounds
     assert "leaves the segment “not_seen_30_days”" in rounds

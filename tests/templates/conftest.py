@@ -25,6 +25,8 @@ def values(**others: object) -> dict[str, Any]:
         "customer": {"first_name": "Anna"},
         "event": {"application_id": "app-1", "bank": "Alpha"},
         "offer": {"bank": "Beta"},
+        "visit": {"day": "28.11", "hour": "18:30", "centre": "North"},
+        "words": {"text": "17"},
         "site": "https://cars.example",
         "company": "Cars",
         "parameters": {},

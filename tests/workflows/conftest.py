@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from domain.conversations import CONVERSATION
 from tests.histories import fingerprint
 from tests.histories.recordings import HISTORIES, Recording, worth_keeping
 from tests.world import World
@@ -20,7 +21,9 @@ async def recorded(request: pytest.FixtureRequest, world: World) -> AsyncIterato
     newest = await world.pool.fetchval("select coalesce(max(id), 0) from enrolments")
     yield runs
     if request.config.getoption("--record"):
-        stays = await world.pool.fetch("select workflow_id from enrolments where id > $1 order by id", newest)
+        stays = await world.pool.fetch(
+            "select workflow_id from enrolments where id > $1 and journey <> $2 order by id", newest, CONVERSATION
+        )
         branch = re.sub(r"\W+", "-", request.node.name.removeprefix("test_")).strip("-")
         for run in (*runs, *(stay["workflow_id"] for stay in stays)):
             history = await world.temporal.get_workflow_handle(run).fetch_history()

@@ -1,13 +1,18 @@
 """What an installation runs for itself, walked to its end."""
 
 import asyncio
+from uuid import uuid4
 
 import httpx
 
+from dispatch.conversations import hurry
 from dispatch.reconciler import ask_providers_to_erase, review_templates, settle_uncertain_sends
+from domain.conversations import Errand
 from domain.messages import Channel
+from store import conversations
 from store.texts import Name
 from tests.guarantees.test_texts import published
+from tests.workflows.chat import Chat
 from tests.world import World
 from workflows.upkeep import RESOLVE_SENDS, REVIEW_TEMPLATES
 
@@ -24,6 +29,21 @@ async def test_providers_are_asked_until_nothing_is_left_to_erase(world: World, 
     recorded.append(f"erasure-{number}")
     await asyncio.wait_for(world.temporal.get_workflow_handle(recorded[0]).result(), 20)
     assert await world.pool.fetchval("select completed_at is not null from erasures where customer_id = $1", number)
+
+
+async def test_the_tool_is_told_and_an_operators_answer_sent(world: World, recorded: list[str]) -> None:
+    person = await world.person()
+    number = await Chat(world, person).writes("Do you buy old cars?")
+    assert number is not None
+    async with world.pool.acquire() as connection, connection.transaction():
+        opened = await conversations.find(connection, number)
+        assert opened is not None
+        await conversations.answer(connection, opened, "operator:desk", "We do.", uuid4())
+    await hurry(world.temporal, number, *Errand)
+    for errand in Errand:
+        recorded.append(f"conversation-{number}-{errand}")
+        await asyncio.wait_for(world.temporal.get_workflow_handle(recorded[-1]).result(), 20)
+    assert await person.status_of("whatsapp") in ("accepted", "sent", "delivered")
 
 
 async def test_uncertain_sends_are_looked_into(world: World, recorded: list[str]) -> None:

@@ -1,0 +1,1 @@
+"""Dealer group: visits, what comes after them, deals, and bots in the chat."""

@@ -1,0 +1,36 @@
+"""The customer was there and thinks it over: tell the advantages of the offer."""
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from pydantic import Field
+
+    from workflows.car_dealer.events import ContractSigned, VisitMade
+    from workflows.car_dealer.reaching import Cascading, Reaching
+    from workflows.declaration import Rule
+    from workflows.drafts import email, sms, whatsapp
+    from workflows.journey import journey
+
+
+class Pauses(Cascading):
+    """Journey time since the visit."""
+
+    offer_after: timedelta = Field(default=timedelta(days=1), gt=timedelta(0))
+    service_after: timedelta = Field(default=timedelta(days=4), gt=timedelta(0))
+    drive_after: timedelta = Field(default=timedelta(days=9), gt=timedelta(0))
+
+
+@journey(starts_on=VisitMade, key="visit_id", ends_on=Rule(ContractSigned, any_key=True))
+class AfterVisit(Reaching[Pauses]):
+    """Tells a customer who was at the centre what speaks for the offer, while they think."""
+
+    async def steps(self) -> None:
+        pauses = self.parameters
+        await self.wait_until(self.began + pauses.offer_after)
+        await self.reach(email("after_visit/offer"), whatsapp("after_visit/offer"), sms("after_visit/offer"))
+        await self.wait_until(self.began + pauses.service_after)
+        await self.reach(email("after_visit/service"), whatsapp("after_visit/service"), sms("after_visit/service"))
+        await self.wait_until(self.began + pauses.drive_after)
+        await self.reach(email("after_visit/drive"), whatsapp("after_visit/drive"), sms("after_visit/drive"))
