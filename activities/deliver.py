@@ -36,8 +36,9 @@ from domain.messages import (
 )
 from domain.uncertain import Resolution
 from policy.contact import Delay, Drop, decide
+from policy.reactions import best_channel, best_hour
 from settings import Deployment
-from store import consents, contact, customers, messages
+from store import consents, contact, customers, messages, reactions
 from store.contact import Question
 from store.database import Connection, Pool
 from store.messages import Addressee, Proposal, Row
@@ -69,6 +70,7 @@ class Manner:
         gives_way: Whether it is dropped where it would have to wait for a slot.
         audience: The segment it is for; None if it is for whoever it is asked for.
         leaves_alone: Journey time for which it leaves alone whoever a campaign has written to; None: for none.
+        says_once: Whether what the customer has seen of the stay by one channel is not sent by another.
         facts: SQL that gives the text a row each, by name.
     """
 
@@ -77,6 +79,7 @@ class Manner:
     gives_way: bool = False
     audience: str | None = None
     leaves_alone: timedelta | None = None
+    says_once: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,6 +89,7 @@ def _of_journey(declaration: Declaration, trigger: Mapping[str, Any]) -> Manner:
         priority=declaration.priority,
         gives_way=declaration.gives_way,
         audience=audience(declaration, trigger),
+        says_once=declaration.says_once,
         facts=declaration.facts,
     )
 
@@ -159,7 +163,8 @@ class Deliver:
             # Temporal may have given this attempt up long ago, and what it was decided by with it.
             raise ApplicationError("the worker was paused", type="Paused")
         with speechless():
-            return await self.send(request, activity.info().started_time)
+            delivery = await self.send(request, activity.info().started_time)
+            return await self._with_best_hour(request, delivery) if request.asks_hour else delivery
 
     async def send(self, request: DeliverRequest, started: datetime, manner: Manner | None = None) -> Delivery:
         """Do what `deliver` does, for whatever activity.
@@ -182,6 +187,12 @@ class Deliver:
                 break
         SENT.labels(request.draft.channel, claim.status or claim.verdict).inc()
         return claim
+
+    async def _with_best_hour(self, request: DeliverRequest, delivery: Delivery) -> Delivery:
+        """Tell the run when the customer reacts, so that it need not be asked for by an activity of its own."""
+        async with self.pool.acquire() as connection:
+            moments = await reactions.moments(connection, request.enrolment)
+        return delivery.model_copy(update={"best_hour": best_hour(moments)})
 
     async def _claim(
         self, request: DeliverRequest, started: datetime, began: float, manner: Manner | None
@@ -220,9 +231,12 @@ class Deliver:
         clock = await customers.clock_of(connection, addressee.person.customer)
         declaration = self.catalog.journeys.get(addressee.journey)
         waited = time.monotonic() - began
+        message = message_id(request.enrolment, request.draft.step, request.occurrence)
+        row = await messages.find(connection, message)
+        request = await self._by_best_channel(connection, request, addressee, row)
         manner = manner or (_of_journey(declaration, addressee.event) if declaration else Manner())
         proposal = Proposal(
-            message=message_id(request.enrolment, request.draft.step, request.occurrence),
+            message=message,
             customer=addressee.person.customer,
             journey=addressee.journey,
             priority=manner.priority,
@@ -230,7 +244,25 @@ class Deliver:
             policy_version=self.deployment.policy.version,
             now=clock.journey_time(started + timedelta(seconds=waited if waited > LEAVES_WITHIN else 0)),
         )
-        return _Asked(proposal, addressee, manner, clock, await messages.find(connection, proposal.message))
+        return _Asked(proposal, addressee, manner, clock, row)
+
+    async def _by_best_channel(
+        self, connection: Connection, request: DeliverRequest, addressee: Addressee, row: Row | None
+    ) -> DeliverRequest:
+        """Choose the channel of a message that may go by several; what was decided once stays."""
+        draft = request.draft
+        if not draft.others:
+            return request
+        channels = (draft.channel, *draft.others)
+        if row is not None:
+            chosen = row.channel
+        else:
+            customer = addressee.person.customer
+            reached = [each for each in channels if addressee.person.address(each) is not None]
+            records = await reactions.records(connection, customer, channels)
+            chosen = best_channel(reached or channels, records)
+        others = tuple(each for each in channels if each is not chosen)
+        return request.model_copy(update={"draft": draft.model_copy(update={"channel": chosen, "others": others})})
 
     async def _answer_for(self, connection: Connection, message: UUID, row: Row) -> Delivery | None:
         """What there is to say of a message decided about before; None if it is still to be sent."""
@@ -249,7 +281,7 @@ class Deliver:
     async def _decide(self, connection: Connection, asked: _Asked) -> Delivery | _Claimed:
         """Ask the contact policy, and keep its answer; what may go is claimed."""
         message, now, recipient = asked.proposal.message, asked.proposal.now, asked.recipient
-        policy, manner = self.deployment.policy, asked.manner
+        policy, manner, draft = self.deployment.policy, asked.manner, asked.request.draft
         facts = await contact.facts(
             connection,
             policy,
@@ -258,7 +290,7 @@ class Deliver:
                 message=message,
                 now=now,
                 channel=asked.channel,
-                message_class=asked.request.draft.message_class,
+                message_class=draft.message_class,
                 expires_at=asked.request.expires_at,
                 journey=asked.addressee.journey,
                 topic=manner.topic,
@@ -266,6 +298,8 @@ class Deliver:
                 gives_way=manner.gives_way,
                 audience=manner.audience,
                 undisturbed=now - manner.leaves_alone if manner.leaves_alone else None,
+                once=draft.step if draft.once else None,
+                said_once=(asked.request.enrolment, draft.template) if manner.says_once else None,
             ),
             self.deployment.default_time_zone,
         )

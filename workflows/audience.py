@@ -42,8 +42,26 @@ class InSegment(OfSegment):
         Args:
             keeps: Whether whoever leaves the segment stays in the journey.
         """
-        super().__init__(SegmentEntered, _is(segment), segment)
+        super().__init__(SegmentEntered, _is(segment), segment=segment)
         object.__setattr__(self, "keeps", keeps)
+
+
+class Enters(OfSegment):
+    """A start: entering a segment, whatever becomes of the membership after.
+
+    Example:
+        @journey(starts_on=Enters("credit_interest_cold"))
+    """
+
+    def __init__(self, segment: str) -> None:
+        super().__init__(SegmentEntered, _is(segment), segment=segment)
+
+
+class Leaves(OfSegment):
+    """A goal or an exit: leaving a segment."""
+
+    def __init__(self, segment: str) -> None:
+        super().__init__(SegmentLeft, _is(segment), segment=segment)
 
 
 def _is(segment: str) -> Any:
@@ -65,7 +83,7 @@ def _of_both(segment: str) -> Any:
 def leaving(starts: Iterable[Rule]) -> tuple[Rule, ...]:
     """Return the exits that belong to starts."""
     return tuple(
-        OfSegment(SegmentLeft, _of_both(rule.segment), rule.segment)
+        OfSegment(SegmentLeft, _of_both(rule.segment), segment=rule.segment)
         for rule in starts
         if isinstance(rule, InSegment) and not rule.keeps
     )
@@ -109,13 +127,13 @@ def check_segments(catalog: "Catalog", known: Collection[str]) -> None:
 
 
 def _mistakes(declaration: "Declaration", known: Collection[str]) -> Iterator[str]:
-    for rule in declaration.starts_on:
-        if not isinstance(rule, InSegment):
+    for rule in _rules(declaration):
+        if not isinstance(rule, InSegment | Enters | Leaves):
             continue
         if rule.segment not in known:
             there_are = ", ".join(sorted(known)) or "none"
             yield f"{declaration.source}: there is no segment {rule.segment}; there are {there_are}"
-        if declaration.key is not None:
+        if declaration.key is not None and not isinstance(rule, Leaves):
             yield (
                 f"{declaration.source}: {declaration.name} starts in a segment, which has no {declaration.key}; "
                 "leave key out"

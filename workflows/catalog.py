@@ -101,6 +101,15 @@ class Catalog:
         if wrong:
             raise DeclarationError("\n".join(wrong))
 
+    def limited_together(self, declaration: Declaration) -> list[str]:
+        """Return the journeys whose starts count together with those of one, itself among them."""
+        shared = declaration.limited_with
+        return [
+            each.name
+            for each in self.journeys.values()
+            if each.name == declaration.name or (shared is not None and each.limited_with == shared)
+        ]
+
     def event(self, name: str) -> type[Event] | None:
         """Return the declaration of an event, if any enabled journey has one."""
         for _, _, rule in self.roles.get(name, ()):
