@@ -6,6 +6,8 @@ from typing import Any
 from segments.definition import Segment
 from workflows.car_credit import segments as car_credit
 from workflows.car_credit.abandoned_application import AbandonedApplication
+from workflows.car_credit.credit_interest_cold import CreditInterestCold
+from workflows.car_credit.credit_interest_hot import CreditInterestHot
 from workflows.car_credit.refused_by_bank import RefusedByBank
 from workflows.declaration import DeclarationError
 from workflows.journey import Journey
@@ -13,6 +15,8 @@ from workflows.journey import Journey
 JOURNEYS: tuple[type[Journey[Any]], ...] = (
     AbandonedApplication,
     RefusedByBank,
+    CreditInterestHot,
+    CreditInterestCold,
 )
 
 
