@@ -3,6 +3,7 @@
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import available_timezones
@@ -61,6 +62,11 @@ class Deployment(BaseModel, extra="forbid"):
     default_time_zone: Annotated[str, AfterValidator(_zone)] | None = None
     policy: Policy = Policy()
     parameters: dict[str, dict[str, Any]] = {}
+
+    def holding_out(self, shares: Mapping[str, float]) -> "Deployment":
+        """Return this deployment with the holdouts journeys declare; those its own file names stay."""
+        policy = self.policy.model_copy(update={"holdouts": {**shares, **self.policy.holdouts}})
+        return self.model_copy(update={"policy": policy})
 
     @property
     def languages(self) -> list[str]:

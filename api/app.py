@@ -75,6 +75,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         topics=deployment.policy.topics,
         held_out=deployment.policy.holdouts,
     )
+    deployment = deployment.holding_out(catalog.holdouts)
     files = Texts.load(TEXTS, deployment.languages)
     catalog.check_texts(files, files.locales)
 

@@ -101,6 +101,11 @@ class Catalog:
         if wrong:
             raise DeclarationError("\n".join(wrong))
 
+    @property
+    def holdouts(self) -> dict[str, float]:
+        """Shares of customers whom journeys themselves leave out, for comparison."""
+        return {each.name: each.holdout for each in self.journeys.values() if each.holdout}
+
     def limited_together(self, declaration: Declaration) -> list[str]:
         """Return the journeys whose starts count together with those of one, itself among them."""
         shared = declaration.limited_with

@@ -75,6 +75,7 @@ class Declaration:
         topic: What it writes about, as customers choose it on their preference page.
         priority: 1 (most important) to 5: who goes first where two journeys want the same slot of a cap.
         gives_way: Whether a message is dropped where it would have to wait for a slot.
+        holdout: Share of customers who get nothing of it, unless the policy says another.
         says_once: Whether what the customer has seen by one channel is not sent by another.
         source: File and line, for whoever has to mend the declaration.
     """
@@ -96,6 +97,7 @@ class Declaration:
     priority: int
     gives_way: bool
     says_once: bool
+    holdout: float
     source: str
 
     @property

@@ -11,16 +11,30 @@ from workflows.car_credit.credit_interest_hot import CreditInterestHot
 from workflows.car_credit.refused_by_bank import RefusedByBank
 from workflows.declaration import DeclarationError
 from workflows.journey import Journey
+from workflows.mortgage_agents import segments as mortgage_agents
+from workflows.mortgage_agents.curator_assigned import CuratorAssigned
+from workflows.mortgage_agents.deal_stage import DealStage
+from workflows.mortgage_agents.first_deal_survey import FirstDealSurvey
+from workflows.mortgage_agents.reactivation import Reactivation
+from workflows.mortgage_agents.welcome_by_segment import WelcomeBySegment
 
 JOURNEYS: tuple[type[Journey[Any]], ...] = (
     AbandonedApplication,
     RefusedByBank,
     CreditInterestHot,
     CreditInterestCold,
+    WelcomeBySegment,
+    CuratorAssigned,
+    DealStage,
+    FirstDealSurvey,
+    Reactivation,
 )
 
 
-SEGMENTS: Mapping[str, tuple[Segment, ...]] = {"car_credit": car_credit.SEGMENTS}
+SEGMENTS: Mapping[str, tuple[Segment, ...]] = {
+    "car_credit": car_credit.SEGMENTS,
+    "mortgage_agents": mortgage_agents.SEGMENTS,
+}
 """Those of each pack; they come with any of its journeys."""
 
 

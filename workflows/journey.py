@@ -590,6 +590,7 @@ def journey(
     topic: str = DEFAULT_TOPIC,
     priority: int = 3,
     gives_way: bool = False,
+    holdout: float = 0.0,
     says_once: bool = False,
     at_best_hour: bool = False,
 ) -> Callable[[J], J]:
@@ -611,6 +612,8 @@ def journey(
         priority: 1 (most important) to 5. Where two journeys want the same slot of a frequency cap, the
             more important one gets it, and the other waits.
         gives_way: Messages are dropped where they would have to wait for a slot.
+        holdout: Share of customers, 0 to 1, who get nothing of it, for comparison, unless the deployment's policy
+            says another.
         says_once: What the customer has seen of a stay by one channel is not sent by another.
         at_best_hour: `wait_since_start` goes on to the hour at which the customer reacts most.
     """
@@ -630,6 +633,7 @@ def journey(
             "priority": priority,
             "gives_way": gives_way,
             "says_once": says_once,
+            "holdout": holdout,
         }
         cls._asks_hour = at_best_hour
         # What is no event is told with all other mistakes, when the journey is to run.

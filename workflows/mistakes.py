@@ -50,6 +50,8 @@ def declaration_mistakes(workflow: type, declared: "Declaration") -> list[str]:
             yield f"{told('limited_with')}: limited_with says whose starts count; say for how long in reenter_after"
         if declared.priority not in PRIORITIES:
             yield f"{told('priority')}: priority of {declared.name} must be 1 to 5"
+        if not 0 <= declared.holdout < 1:
+            yield f"{told('holdout')}: holdout of {declared.name} is a share, from 0 to less than 1"
         for name in sorted(ROOTS & declared.facts.keys()):
             yield f"{told('facts')}: texts know {name} as something else; give these facts another name"
 

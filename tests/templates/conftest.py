@@ -24,7 +24,8 @@ def values(**others: object) -> dict[str, Any]:
     return {
         "customer": {"first_name": "Anna"},
         "event": {"application_id": "app-1", "bank": "Alpha"},
-        "offer": {"bank": "Beta"},
+        "offer": {"bank": "Beta", "product": "Headphones"},
+        "answer": {"words": "17"},
         "site": "https://cars.example",
         "company": "Cars",
         "parameters": {},

@@ -5,9 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from activities.segments import Segments
-from segments import form as forms
-from store import segments
-from store.segments import NewVersion
+from tests.workflows.audiences import declared, looked, named
 from tests.world import Person, World
 from workflows.car_credit.segments import SEGMENTS
 
@@ -16,24 +14,12 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 @pytest.fixture
 async def looks(world: World) -> Segments:
-    async with world.pool.acquire() as connection, connection.transaction():
-        await segments.lock_definitions(connection)
-        for each in SEGMENTS:
-            if each.name == "credit_interest_cold":
-                form = forms.read(each.form)
-                await segments.put(connection, NewVersion(each.name, each.story, form, "code", "code"))
-    return Segments(world.pool, world.catalog)
+    return await declared(world, named(SEGMENTS, "credit_interest_cold"))
 
 
 async def chooses_a_car(world: World, looks: Segments, person: Person) -> None:
     await person.does("seller_called")
     await looked(world, looks, person)
-
-
-async def looked(world: World, looks: Segments, person: Person) -> None:
-    while (await looks.look(await person.present()))[1]:
-        pass
-    await world.dispatch(person)
 
 
 @pytest.mark.parametrize("event", ["credit_promo_viewed", "credit_calculator_used", "credit_link_clicked"])
