@@ -164,7 +164,7 @@ class Deliver:
             raise ApplicationError("the worker was paused", type="Paused")
         with speechless():
             delivery = await self.send(request, activity.info().started_time)
-            return await self._with_best_hour(request, delivery) if request.asks_hour else delivery
+            return await self._with_choices(request, delivery)
 
     async def send(self, request: DeliverRequest, started: datetime, manner: Manner | None = None) -> Delivery:
         """Do what `deliver` does, for whatever activity.
@@ -188,11 +188,19 @@ class Deliver:
         SENT.labels(request.draft.channel, claim.status or claim.verdict).inc()
         return claim
 
-    async def _with_best_hour(self, request: DeliverRequest, delivery: Delivery) -> Delivery:
-        """Tell the run when the customer reacts, so that it need not be asked for by an activity of its own."""
-        async with self.pool.acquire() as connection:
-            moments = await reactions.moments(connection, request.enrolment)
-        return delivery.model_copy(update={"best_hour": best_hour(moments)})
+    async def _with_choices(self, request: DeliverRequest, delivery: Delivery) -> Delivery:
+        """Tell the run what it left to us: by which channel it went, and at which hour the customer reacts.
+
+        The hour comes with the answer, for the next message: to ask for it would be an activity of its own.
+        """
+        chosen: dict[str, object] = {}
+        if request.draft.others or request.asks_hour:
+            async with self.pool.acquire() as connection:
+                if request.draft.others and (row := await messages.find(connection, delivery.message)):
+                    chosen["channel"] = row.channel
+                if request.asks_hour:
+                    chosen["best_hour"] = best_hour(await reactions.moments(connection, request.enrolment))
+        return delivery.model_copy(update=chosen) if chosen else delivery
 
     async def _claim(
         self, request: DeliverRequest, started: datetime, began: float, manner: Manner | None

@@ -10,6 +10,8 @@ from workflows.car_credit.credit_interest_cold import CreditInterestCold
 from workflows.car_credit.credit_interest_hot import CreditInterestHot
 from workflows.car_credit.refused_by_bank import RefusedByBank
 from workflows.declaration import DeclarationError
+from workflows.instalments.first_purchase import FirstPurchase
+from workflows.instalments.limit_reminder import LimitReminder
 from workflows.journey import Journey
 from workflows.mortgage_agents import segments as mortgage_agents
 from workflows.mortgage_agents.curator_assigned import CuratorAssigned
@@ -28,6 +30,8 @@ JOURNEYS: tuple[type[Journey[Any]], ...] = (
     DealStage,
     FirstDealSurvey,
     Reactivation,
+    FirstPurchase,
+    LimitReminder,
 )
 
 
