@@ -4,6 +4,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import available_timezones
@@ -50,6 +51,8 @@ class Deployment(BaseModel, extra="forbid"):
         locales: Languages every text must exist in.
         default_time_zone: IANA zone of a customer whose own is not known, nor told by their number.
         policy: Whom we may write to, and when, see `Policy`.
+        attribution_window: Journey time from a message's arrival in which what follows a click is attributed to it.
+        utm_source: Tracked links carry utm tags with this source; without it they are left as they are.
         parameters: Journey name to parameter values, ISO 8601 durations.
     """
 
@@ -61,6 +64,8 @@ class Deployment(BaseModel, extra="forbid"):
     locales: Annotated[list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]], Field(min_length=1)] = ["en", "ru"]
     default_time_zone: Annotated[str, AfterValidator(_zone)] | None = None
     policy: Policy = Policy()
+    attribution_window: timedelta = Field(default=timedelta(days=90), gt=timedelta(0), le=timedelta(days=3660))
+    utm_source: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,50}$")] | None = None
     parameters: dict[str, dict[str, Any]] = {}
 
     def holding_out(self, shares: Mapping[str, float]) -> "Deployment":

@@ -18,9 +18,10 @@ from activities.speechless import speechless
 from activities.texts import text_for
 from channels.protocol import ChannelPort, NotProcessed, Refused, TooLate, Uncertain, leaving_by
 from dispatch.progress import RESOLVED
+from domain.campaigns import PREFIX
 from domain.clock import Clock
 from domain.enrolments import Outcome
-from domain.links import Links
+from domain.links import Links, tagged
 from domain.messages import (
     DEFAULT_TOPIC,
     RANK,
@@ -332,7 +333,7 @@ class Deliver:
                 text = await text_for(connection, self.texts, draft.template, asked.channel, locale, draft.edition)
                 content = text.render(
                     await self._variables(connection, asked),
-                    track=lambda url: self._tracked(message, links, url),
+                    track=lambda url: self._tracked(message, links, self._tagged(asked, url)),
                     footer=self._footer(message) if asked.is_marketing else None,
                 )
                 version, locale = text.version, text.locale
@@ -473,6 +474,12 @@ class Deliver:
             "company": self.deployment.company,
             **facts,
         }
+
+    def _tagged(self, asked: _Asked, url: str) -> str:
+        if self.deployment.utm_source is None:
+            return url
+        campaign, draft = asked.addressee.journey.removeprefix(PREFIX), asked.request.draft
+        return tagged(url, self.deployment.utm_source, asked.channel, campaign, draft.template)
 
     def _tracked(self, message: UUID, links: list[str], url: str) -> str:
         if url not in links:

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 import logs
 import settings
 from api import (
+    advertising,
     audit,
     campaigns,
     codec,
@@ -133,6 +134,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         timeline,
         policy,
         segments,
+        advertising,
         campaigns,
         silences,
         subscriptions,

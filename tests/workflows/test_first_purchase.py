@@ -189,7 +189,7 @@ async def test_who_registers_again_does_not_begin_again(world: World) -> None:
 )
 def test_a_plan_out_of_order_is_refused(days: dict[str, object], rule: str) -> None:
     with pytest.raises(ValidationError, match=rule):
-        Plan(**days)  # type: ignore[arg-type]
+        Plan(**days)
 
 
 def test_either_names_one_text() -> None:

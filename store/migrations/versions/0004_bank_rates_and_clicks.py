@@ -1,4 +1,4 @@
-"""How often each bank approves, kept up to date by the events that tell of its decisions."""
+"""How often each bank approves, kept up to date by the events that tell of its decisions; and every click."""
 
 from alembic import op
 
@@ -40,6 +40,15 @@ STATEMENTS = (
     create trigger bank_decided after insert on events referencing new table as added
     for each statement execute function bank_decided()
     """,
+    # `messages.clicked_at` is the first click of each; the last click before something happened may be a later one.
+    """
+    create table clicks (
+        message_id uuid not null references messages on delete cascade,
+        place int not null,
+        at timestamptz not null default now()
+    )
+    """,
+    "create index on clicks (message_id, at)",
 )
 
 
