@@ -345,7 +345,7 @@ def _users(ctx: Context) -> dict[str, list[Declaration]]:
     """The journeys that name each template."""
     users: dict[str, list[Declaration]] = {}
     for declaration in ctx.catalog.journeys.values():
-        for template in {named.template for named in texts_named(declaration.workflow)}:
+        for template in {named.template for named in texts_named(declaration.workflow, monthly=True)}:
             users.setdefault(template, []).append(declaration)
     return users
 

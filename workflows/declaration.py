@@ -152,8 +152,12 @@ class NamedText:
     source: str
 
 
-def texts_named(workflow: type) -> list[NamedText]:
-    """Return the texts a journey names in its code, with file and line; those of a month have no file."""
+def texts_named(workflow: type, *, monthly: bool = False) -> list[NamedText]:
+    """Return the texts a journey names in its code, with file and line.
+
+    Args:
+        monthly: Also those of a month, which have no file.
+    """
     names = {each.value for each in Channel}
     found = []
     for written in written_classes(workflow):
@@ -161,6 +165,6 @@ def texts_named(workflow: type) -> list[NamedText]:
             match node:
                 case ast.Call(func=ast.Name(id=channel), args=[expression, *_], keywords=keywords) if channel in names:
                     template = written.value(expression)
-                    if isinstance(template, str) and not any(each.arg == "edition" for each in keywords):
+                    if isinstance(template, str) and (monthly or not any(each.arg == "edition" for each in keywords)):
                         found.append(NamedText(Channel(channel), template, written.at(node)))
     return found
