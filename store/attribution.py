@@ -177,7 +177,8 @@ async def effect(
     row = await connection.fetchrow(
         """
         with decided as (
-            select m.customer_id, min(m.created_at) as since, coalesce(bool_or(m.reason like 'holdout:%'), false) as control
+            select m.customer_id, min(m.created_at) as since,
+                   coalesce(bool_or(m.reason like 'holdout:%'), false) as control
             from enrolments e join messages m on m.enrolment_id = e.id
             where e.journey = $1
               and (m.status <> 'skipped' or split_part(m.reason, ':', 1) <> all($2::text[] || 'overtaken'::text))
