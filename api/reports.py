@@ -201,7 +201,7 @@ async def measure_effect(
     _: Reader,
     ctx: Ctx,
     db: Db,
-    journey: Annotated[str, Query(max_length=100, examples=["Reactivation"])],
+    journey: Annotated[str, Query(max_length=100, examples=["AbandonedApplication"])],
     within: Annotated[
         timedelta,
         Query(gt=timedelta(0), le=timedelta(days=3660), description="Journey time from the first message."),
