@@ -83,6 +83,9 @@ async def seeded(scene: Scene) -> Known:
             scene.context.links.preferences,
         )
     )
+    buyers = {"story": "Can be written to.", "form": {"has": "email"}, "confirm": True}
+    await scene.as_operator("PUT", "/v1/segments/buyers", buyers)
+    await scene.context.pool.execute("update segments set scanned_at = now() where name = 'buyers'")
     block = await scene.as_operator("POST", f"/v1/customers/{users[0]}/blocks", {"name": "complaint", "lasts": "P7D"})
     return Known(
         anywhere={
@@ -106,6 +109,7 @@ async def seeded(scene: Scene) -> Known:
             "POST /v1/events/parked/{id}/retry": {"id": [await parked(scene, bystander)]},
             "POST /v1/enrolments/{number}/signals/{signal}": {"signal": ["form_progress"], "fields": [HALF_FULL]},
             "POST /v1/journeys/{name}/enrolments": {"name": ["AbandonedApplication"], "properties": [BEGUN]},
+            "POST /v1/segments/{name}/audience": {"name": ["buyers"]},
             "GET /r/{token}": {"token": tracked},
             "GET /u/{token}": {"token": leaving},
             "POST /u/{token}": {"token": leaving},
