@@ -3,6 +3,8 @@
 import os
 import re
 import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import available_timezones
@@ -51,6 +53,8 @@ class Deployment(BaseModel, extra="forbid"):
         default_time_zone: IANA zone of a customer whose own is not known, nor told by their number.
         policy: Whom we may write to, and when, see `Policy`.
         tariffs: What messages cost, see `Tariffs`.
+        attribution_window: Journey time from a message's arrival in which what follows a click is attributed to it.
+        utm_source: Tracked links carry utm tags with this source; without it they are left as they are.
         parameters: Journey name to parameter values, ISO 8601 durations.
     """
 
@@ -63,7 +67,14 @@ class Deployment(BaseModel, extra="forbid"):
     default_time_zone: Annotated[str, AfterValidator(_zone)] | None = None
     policy: Policy = Policy()
     tariffs: Tariffs = Tariffs()
+    attribution_window: timedelta = Field(default=timedelta(days=90), gt=timedelta(0), le=timedelta(days=3660))
+    utm_source: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,50}$")] | None = None
     parameters: dict[str, dict[str, Any]] = {}
+
+    def holding_out(self, shares: Mapping[str, float]) -> "Deployment":
+        """Return this deployment with the holdouts journeys declare; those its own file names stay."""
+        policy = self.policy.model_copy(update={"holdouts": {**shares, **self.policy.holdouts}})
+        return self.model_copy(update={"policy": policy})
 
     @property
     def languages(self) -> list[str]:

@@ -241,6 +241,7 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
         topics=deployment.policy.topics,
         held_out=deployment.policy.holdouts,
     )
+    deployment = deployment.holding_out(catalog.holdouts)
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

@@ -22,9 +22,10 @@ from activities.whatsapp import CannotSend, Senders, To, say
 from activities.whatsapp import write as write_whatsapp
 from channels.protocol import ChannelPort, NotProcessed, Refused, SenderBlocked, TooLate, Uncertain, leaving_by
 from dispatch.progress import RESOLVED
+from domain.campaigns import PREFIX
 from domain.clock import Clock
 from domain.enrolments import Outcome
-from domain.links import Links
+from domain.links import Links, tagged
 from domain.messages import (
     DEFAULT_TOPIC,
     DEVICES,
@@ -39,12 +40,14 @@ from domain.messages import (
     Status,
     Verdict,
     WhatsAppContent,
+    message_id,
 )
 from domain.tariffs import Cost
 from domain.uncertain import Resolution
 from policy.contact import Delay, Drop, decide
+from policy.reactions import best_channel, best_hour
 from settings import Deployment
-from store import consents, contact, customers, messages, whatsapp
+from store import consents, contact, customers, messages, reactions, whatsapp
 from store.contact import Question
 from store.database import Connection, Pool
 from store.messages import Addressee, Proposal, Row
@@ -78,6 +81,7 @@ class Manner:
         leaves_alone: Journey time for which it leaves alone whoever a campaign has written to; None: for none.
         goal: Event of the customer after which it is not sent any more.
         held_out: Share of customers who get none, for comparison.
+        says_once: Whether what the customer has seen of the stay by one channel is not sent by another.
         facts: SQL that gives the text a row each, by name.
         content: What is said, where no template says it: a person of ours has written it.
         number: The phone number it goes to, if not to the customer's own.
@@ -90,6 +94,7 @@ class Manner:
     leaves_alone: timedelta | None = None
     goal: str | None = None
     held_out: float = 0
+    says_once: bool = False
     facts: Mapping[str, str] = field(default_factory=dict)
     content: Content | None = None
     number: str | None = None
@@ -101,6 +106,7 @@ def _of_journey(declaration: Declaration, trigger: Mapping[str, Any]) -> Manner:
         priority=declaration.priority,
         gives_way=declaration.gives_way,
         audience=audience(declaration, trigger),
+        says_once=declaration.says_once,
         facts=declaration.facts,
     )
 
@@ -195,7 +201,8 @@ class Deliver:
             # Temporal may have given this attempt up long ago, and what it was decided by with it.
             raise ApplicationError("the worker was paused", type="Paused")
         with speechless():
-            return await self.send(request, activity.info().started_time)
+            delivery = await self.send(request, activity.info().started_time)
+            return await self._with_choices(request, delivery)
 
     async def send(self, request: DeliverRequest, started: datetime, manner: Manner | None = None) -> Delivery:
         """Do what `deliver` does, for whatever activity.
@@ -220,6 +227,20 @@ class Deliver:
                 break
         SENT.labels(request.draft.channel, claim.status or claim.verdict).inc()
         return claim
+
+    async def _with_choices(self, request: DeliverRequest, delivery: Delivery) -> Delivery:
+        """Tell the run what it left to us: by which channel it went, and at which hour the customer reacts.
+
+        The hour comes with the answer, for the next message: to ask for it would be an activity of its own.
+        """
+        chosen: dict[str, object] = {}
+        if request.draft.others or request.asks_hour:
+            async with self.pool.acquire() as connection:
+                if request.draft.others and (row := await messages.find(connection, delivery.message)):
+                    chosen["channel"] = row.channel
+                if request.asks_hour:
+                    chosen["best_hour"] = best_hour(await reactions.moments(connection, request.enrolment))
+        return delivery.model_copy(update=chosen) if chosen else delivery
 
     async def _claim(
         self, request: DeliverRequest, started: datetime, began: float, manner: Manner | None
@@ -260,9 +281,12 @@ class Deliver:
         clock = await customers.clock_of(connection, addressee.person.customer)
         declaration = self.catalog.journeys.get(addressee.journey)
         waited = time.monotonic() - began
+        message = message_id(request.enrolment, request.draft.step, request.occurrence)
+        row = await messages.find(connection, message)
+        request = await self._by_best_channel(connection, request, addressee, row)
         manner = manner or (_of_journey(declaration, addressee.event) if declaration else Manner())
         proposal = Proposal(
-            message=request.message,
+            message=message,
             customer=addressee.person.customer,
             journey=addressee.journey,
             priority=manner.priority,
@@ -270,7 +294,25 @@ class Deliver:
             policy_version=self.deployment.policy.version,
             now=clock.journey_time(started + timedelta(seconds=waited if waited > LEAVES_WITHIN else 0)),
         )
-        return _Asked(proposal, addressee, manner, clock, await messages.find(connection, proposal.message))
+        return _Asked(proposal, addressee, manner, clock, row)
+
+    async def _by_best_channel(
+        self, connection: Connection, request: DeliverRequest, addressee: Addressee, row: Row | None
+    ) -> DeliverRequest:
+        """Choose the channel of a message that may go by several; what was decided once stays."""
+        draft = request.draft
+        if not draft.others:
+            return request
+        channels = (draft.channel, *draft.others)
+        if row is not None:
+            chosen = row.channel
+        else:
+            customer = addressee.person.customer
+            reached = [each for each in channels if addressee.person.address(each) is not None]
+            records = await reactions.records(connection, customer, channels)
+            chosen = best_channel(reached or channels, records)
+        others = tuple(each for each in channels if each is not chosen)
+        return request.model_copy(update={"draft": draft.model_copy(update={"channel": chosen, "others": others})})
 
     async def _answer_for(self, connection: Connection, message: UUID, row: Row) -> Delivery | None:
         """What there is to say of a message decided about before; None if it is still to be sent."""
@@ -289,7 +331,7 @@ class Deliver:
     async def _decide(self, connection: Connection, asked: _Asked) -> Delivery | _Claimed:
         """Ask the contact policy, and keep its answer; what may go is claimed."""
         message, now, recipient = asked.proposal.message, asked.proposal.now, asked.recipient
-        policy, manner = self.deployment.policy, asked.manner
+        policy, manner, draft = self.deployment.policy, asked.manner, asked.request.draft
         facts = await contact.facts(
             connection,
             policy,
@@ -298,7 +340,7 @@ class Deliver:
                 message=message,
                 now=now,
                 channel=asked.channel,
-                message_class=asked.request.draft.message_class,
+                message_class=draft.message_class,
                 expires_at=asked.request.expires_at,
                 journey=asked.addressee.journey,
                 topic=manner.topic,
@@ -308,6 +350,8 @@ class Deliver:
                 undisturbed=now - manner.leaves_alone if manner.leaves_alone else None,
                 goal=(manner.goal, asked.addressee.trigger_event) if manner.goal else None,
                 held_out=manner.held_out,
+                once=draft.step if draft.once else None,
+                said_once=(asked.request.enrolment, draft.template) if manner.says_once else None,
             ),
             self.deployment.default_time_zone,
         )
@@ -379,7 +423,7 @@ class Deliver:
         links = list[str]()
 
         def track(url: str) -> str:
-            return self._tracked(asked.proposal.message, links, url)
+            return self._tracked(asked.proposal.message, links, self._tagged(asked, url))
 
         try:
             text = await text_for(connection, self.texts, draft.template, asked.channel, locale, draft.edition)
@@ -582,6 +626,12 @@ class Deliver:
             "company": self.deployment.company,
             **facts,
         }
+
+    def _tagged(self, asked: _Asked, url: str) -> str:
+        if self.deployment.utm_source is None:
+            return url
+        campaign, draft = asked.addressee.journey.removeprefix(PREFIX), asked.request.draft
+        return tagged(url, self.deployment.utm_source, asked.channel, campaign, draft.template)
 
     def _tracked(self, message: UUID, links: list[str], url: str) -> str:
         if url not in links:

@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 import logs
 import settings
 from api import (
+    advertising,
     audit,
     campaigns,
     codec,
@@ -82,6 +83,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         held_out=deployment.policy.holdouts,
     )
     web_push.check()
+    deployment = deployment.holding_out(catalog.holdouts)
     files = Texts.load(TEXTS, deployment.languages)
     catalog.check_texts(files, files.locales)
 
@@ -141,6 +143,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         timeline,
         policy,
         segments,
+        advertising,
         campaigns,
         silences,
         conversations,

@@ -65,7 +65,10 @@ async def _record_click(ctx: Context, message: UUID, place: int) -> None:
     callback_id = f"{message}:{place}"
     async with ctx.pool.acquire() as connection, connection.transaction():
         about = await callbacks.subject(connection, message, tuple(Channel))
-        if about and await callbacks.keep(connection, "link", callback_id, {}, message=message):
+        if about is None:
+            return
+        await callbacks.clicked(connection, message, place)
+        if await callbacks.keep(connection, "link", callback_id, {}, message=message):
             await move(connection, message, Status.CLICKED, Report("link", callback_id, datetime.now(UTC)))
 
 

@@ -1,16 +1,17 @@
 """Reports over HTTP: what has happened, and what time it is for the customers."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
-from api.context import Db, Reader
-from api.problems import documented
+from api.context import Ctx, Db, Reader
+from api.problems import FieldError, Problem, documented
+from domain.campaigns import PREFIX
 from domain.messages import Channel
-from store import installation, reports
+from store import attribution, installation, reports
 
 router = APIRouter(tags=["reports"])
 
@@ -131,3 +132,172 @@ async def read_time(_: Reader, db: Db) -> Time:
     """Tell how fast the customers' time runs here, and what it is now."""
     clock = await installation.clock(db)
     return Time(origin=clock.origin, speed=clock.speed, now=clock.journey_time(datetime.now(UTC)))
+
+
+EventName = Annotated[
+    str,
+    Query(min_length=1, max_length=200, pattern=r"^[^\x00]*$", examples=["mortgage_application_submitted"]),
+]
+Since = Annotated[AwareDatetime | None, Query(description="Only what happened from then on.")]
+Until = Annotated[AwareDatetime | None, Query(description="Only what happened before.")]
+
+
+class Brought(BaseModel):
+    """Conversions attributed to the messages of a journey or a campaign by one channel."""
+
+    journey: str | None = Field(description="None: a campaign.", examples=["WelcomeBySegment"])
+    campaign: str | None
+    channel: str
+    conversions: int
+    customers: int
+    share: float = Field(description="Of all conversions.", examples=[0.173])
+
+
+class Attribution(BaseModel):
+    """What messages brought, by the last click before it."""
+
+    window: timedelta = Field(description="Journey time from a message's arrival in which it counts.")
+    conversions: int
+    attributed: int
+    share: float | None = Field(description="Of all conversions; None where there are none.", examples=[0.173])
+    of_unknown_origin: int = Field(description="Of all conversions, those whose event they should follow is not known.")
+    brought: list[Brought] = Field(description="The most first.")
+
+
+class Tagged(BaseModel):
+    """Conversions that came with the same utm tags."""
+
+    source: str | None
+    medium: str | None
+    campaign: str | None
+    content: str | None
+    conversions: int
+    customers: int
+
+
+class Group(BaseModel):
+    """One of the groups that are compared."""
+
+    customers: int
+    came: int = Field(description="Did what is counted, in the time.")
+    share: float | None = Field(examples=[0.1566])
+
+
+class Effect(BaseModel):
+    """A journey against those it leaves out by lot."""
+
+    treated: Group
+    control: Group
+    difference: float | None = Field(description="Treated less control.", examples=[0.0103])
+    won_back: float | None = Field(
+        description="How many more of the treated came than would have otherwise.", examples=[296.0]
+    )
+    confidence: float | None = Field(
+        description="That there is a difference at all: 1 less the p-value of the two-sided two-proportion z test.",
+        examples=[0.85],
+    )
+
+
+@router.get("/v1/reports/attribution", responses=documented(400, 401, 403, 422, 503))
+async def attribute(
+    _: Reader,
+    ctx: Ctx,
+    db: Db,
+    event: EventName,
+    follows: Annotated[
+        str | None,
+        Query(
+            max_length=200,
+            pattern=r"^[^\x00]*$",
+            description="An earlier event whose attribution it inherits, as a deal that of its application.",
+        ),
+    ] = None,
+    key: Annotated[
+        str | None,
+        Query(max_length=200, pattern=r"^[^\x00]*$", description="Property that tells conversions apart, and matches."),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+) -> Attribution:
+    """Attribute an event to the message the customer clicked last, within the attribution window of receiving it.
+
+    The window is `attribution_window` in the deployment's file. With `key`, the first event of each counts.
+    """
+    if follows and not key:
+        rule = "is required with follows: the property by which the two belong together"
+        raise Problem(400, "invalid_request", f"key: {rule}", [FieldError(field="key", rule=rule)])
+    window = ctx.deployment.attribution_window
+    clock = await installation.clock(db)
+    conversions, unknown, found = await attribution.by_last_click(
+        db, event=event, follows=follows, key=key, window=clock.wall_duration(window), since=since, until=until
+    )
+    brought = [
+        Brought(
+            journey=None if each["journey"].startswith(PREFIX) else each["journey"],
+            campaign=each["journey"].removeprefix(PREFIX) if each["journey"].startswith(PREFIX) else None,
+            channel=each["channel"],
+            conversions=each["conversions"],
+            customers=each["customers"],
+            share=each["conversions"] / conversions,
+        )
+        for each in found
+    ]
+    attributed = sum(each.conversions for each in brought)
+    return Attribution(
+        window=window,
+        conversions=conversions,
+        attributed=attributed,
+        share=attributed / conversions if conversions else None,
+        of_unknown_origin=unknown,
+        brought=brought,
+    )
+
+
+@router.get("/v1/reports/tags", responses=documented(401, 403, 422, 503))
+async def count_by_tags(
+    _: Reader, ctx: Ctx, db: Db, event: EventName, since: Since = None, until: Until = None
+) -> list[Tagged]:
+    """Count an event by the utm tags it came with, or those the customer came with last within the attribution window.
+
+    Tags are read from `context.campaign` of the events, where the web libraries put them.
+    """
+    window = (await installation.clock(db)).wall_duration(ctx.deployment.attribution_window)
+    found = await attribution.by_tags(db, event=event, window=window, since=since, until=until)
+    return [Tagged.model_validate(each) for each in found]
+
+
+@router.get("/v1/reports/effect", responses=documented(401, 403, 404, 422, 503))
+async def measure_effect(
+    _: Reader,
+    ctx: Ctx,
+    db: Db,
+    journey: Annotated[str, Query(max_length=100, examples=["AbandonedApplication"])],
+    within: Annotated[
+        timedelta,
+        Query(gt=timedelta(0), le=timedelta(days=3660), description="Journey time from the first message."),
+    ] = timedelta(days=30),
+    goal: Annotated[
+        str | None,
+        Query(max_length=200, pattern=r"^[^\x00]*$", description="What they are to do; any activity if left out."),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+) -> Effect:
+    """Compare those a journey writes to with those it leaves out by lot: how many came, and whether it is chance."""
+    if journey not in ctx.catalog.journeys:
+        raise Problem(404, "not_found", f"there is no journey {journey}; see GET /v1/journeys")
+    clock = await installation.clock(db)
+    found = await attribution.effect(
+        db, journey=journey, goal=goal, within=clock.wall_duration(within), since=since, until=until
+    )
+    return Effect(
+        treated=_group(found.treated, found.treated_came),
+        control=_group(found.control, found.control_came),
+        difference=found.comparison.difference if found.comparison else None,
+        won_back=found.won_back,
+        confidence=found.comparison.confidence if found.comparison else None,
+    )
+
+
+def _group(customers: int, came: int) -> Group:
+    return Group(customers=customers, came=came, share=came / customers if customers else None)

@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,18 @@ class Installation:
         """
         return await self._ask("POST", path, json=body)
 
+    async def file(self, path: str, **parameters: Any) -> tuple[bytes, Mapping[str, str]]:
+        """Post a question and return the file that answers it, with the headers of the answer.
+
+        Raises:
+            Refused: With the API's own words, or because it did not arrive whole.
+        """
+        answer = await self._request("POST", path, params=parameters)
+        digest = b64encode(sha256(answer.content).digest()).decode()
+        if answer.headers.get("Content-Digest") != f"sha-256=:{digest}:":
+            raise Refused("the file did not arrive whole; ask again")
+        return answer.content, answer.headers
+
     async def put(self, path: str, body: Mapping[str, Any]) -> Any:
         """Put JSON and return the JSON of the answer.
 
@@ -205,6 +219,10 @@ class Installation:
             await asyncio.sleep(pause)
 
     async def _ask(self, method: str, path: str, **request: Any) -> Any:
+        answer = await self._request(method, path, **request)
+        return answer.json() if answer.content else None
+
+    async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._access.operator_key}"}
         try:
             answer = await self._client.request(method, path, headers=headers, **request)
@@ -212,7 +230,7 @@ class Installation:
             raise Refused(f"{self.url} does not answer ({type(error).__name__})") from None
         if not answer.is_success:
             raise Refused(_said(answer))
-        return answer.json() if answer.content else None
+        return answer
 
 
 @contextlib.asynccontextmanager

@@ -15,6 +15,7 @@ from cli.keys import keys, migrate
 from cli.new import new
 from cli.payload_keys import WHERE, payload_keys
 from cli.replay.command import replay
+from cli.reports import attribution, effect
 from cli.segments import segments
 from cli.templates import templates
 from cli.torture.command import torture
@@ -57,6 +58,8 @@ app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(costs)
 app.command("payload-keys", rich_help_panel=RUNNING, epilog=WHERE)(payload_keys)
 app.command("web-push-keys", rich_help_panel=RUNNING)(web_push_keys)
 app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(audit)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(attribution)
+app.command(rich_help_panel=RUNNING, epilog=commands.WHERE)(effect)
 app.add_typer(templates, name="templates", rich_help_panel=RUNNING)
 app.add_typer(segments, name="segments", rich_help_panel=RUNNING)
 app.add_typer(whatsapp, name="whatsapp", rich_help_panel=RUNNING)

@@ -1,5 +1,6 @@
 """`journeys segments`: who is who, without a release."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.tree import Tree
 
 from cli.commands import WHERE, ask, fail
+from domain.advertising import Cabinet
 
 segments = typer.Typer(help="Define who is who, without a release.", no_args_is_help=True)
 console = Console()
@@ -158,6 +160,36 @@ def evaluate(segment: Name) -> None:
     console.print(f"Begun: {begun['workflow_id']}", highlight=False)
     if begun["temporal_ui"]:
         console.print(begun["temporal_ui"], highlight=False, soft_wrap=True)
+
+
+@segments.command(epilog=WHERE)
+def audience(
+    segment: Name,
+    cabinet: Annotated[Cabinet, typer.Option("--for", help="The advertising cabinet it is for.")],
+    to: Annotated[Path, typer.Option(help="A file that is not there yet; only its owner may read it.")],
+) -> None:
+    """Write a segment as a file for an advertising cabinet: hashed emails and phones, and how many they are.
+
+    Example: journeys segments audience rfm_champions --for yandex --to champions.csv
+    """
+    path = f"/v1/segments/{_path(segment)}/audience"
+    body, told = ask(lambda installation: installation.file(path, cabinet=cabinet))
+    lines = body.count(b"\n") - 1
+    if lines != int(told["Audience-Exported"]):
+        fail(f"the file has {lines:,} people, not {int(told['Audience-Exported']):,}; nothing is written")
+    try:
+        with os.fdopen(os.open(to, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(body)
+    except OSError as error:
+        fail(f"{to}: {os.strerror(error.errno or 0)}")
+    console.print(
+        f"{int(told['Audience-Members']):,} members: {lines:,} written to {to}, "
+        f"{int(told['Audience-Unmatchable']):,} without email and phone, "
+        f"{int(told['Audience-Forbidden']):,} who do not want to hear of us",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @segments.command(epilog=WHERE)

@@ -250,11 +250,21 @@ class _Planner:
             return "already in it"
         if await self._reached_before(declaration, event, key):
             return "the goal was reached before it could start"
-        if declaration.reenter_after:
-            last = await enrolments.last_enrolled(self.connection, event.customer, declaration.name, key)
-            if last and self.clock.journey_time(self.now) < last + declaration.reenter_after:
-                return f"entered on {last:%Y-%m-%d}, may enter again {declaration.reenter_after.days} days later"
-        return None
+        if rule.first and await events.did_before(self.connection, event):
+            return f"not the first {event.name}"
+        return await self._too_soon(declaration, event.customer, key)
+
+    async def _too_soon(self, declaration: Declaration, customer: int, key: str) -> str | None:
+        if not declaration.reenter_after:
+            return None
+        together = self.catalog.limited_together(declaration)
+        last = await enrolments.last_enrolled(
+            self.connection, customer, together, None if declaration.limited_with else key
+        )
+        if last is None or self.clock.journey_time(self.now) >= last.at + declaration.reenter_after:
+            return None
+        journey = "" if last.journey == declaration.name else f"{last.journey} "
+        return f"entered {journey}on {last.at:%Y-%m-%d}, may enter again {declaration.reenter_after.days} days later"
 
     async def _reached_before(self, declaration: Declaration, event: KeptEvent, key: str) -> bool:
         """Whether a goal or exit happened, or was accepted, after the trigger."""

@@ -1,9 +1,11 @@
 """What customers do, as the backend tells it and as journeys declare it."""
 
+import re
 from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
+from hashlib import sha256
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
@@ -45,11 +47,23 @@ class _IsCode:
     """Marks `Code` among all other annotated strings."""
 
 
-Code = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_.:-]{0,31}$"), _IsCode()]
+CODE = r"^[A-Za-z][A-Za-z0-9_.:-]{0,31}$"
+Code = Annotated[str, StringConstraints(pattern=CODE), _IsCode()]
 """A short code, such as the name of a bank or a product: a letter, then at most 31 letters, digits and ``_.:-``.
 
 No address, no phone number, no sentence and no token of a device is one.
 """
+
+
+def as_code(value: Any) -> Any:
+    """Return an id that is a `Code` as it is, any other (a number, a UUID, an address) as a code made of its hash.
+
+    For fields that tell things apart and mean nothing else: ``Annotated[Code, BeforeValidator(as_code)]``.
+    """
+    if not isinstance(value, str | int) or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
+        return value
+    given = str(value).strip()
+    return given if re.fullmatch(CODE, given) else f"id-{sha256(given.encode()).hexdigest()[:24]}"
 
 
 class Event(BaseModel):

@@ -5,6 +5,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 MAC_BYTES = 12
@@ -80,3 +81,12 @@ class Links:
         if not hmac.compare_digest(mac, self._mac(kind, payload)):
             raise BadToken
         return payload
+
+
+def tagged(url: str, source: str, medium: str, campaign: str, content: str) -> str:
+    """Return an address with utm tags; those it has already stay, and so does everything else in it."""
+    parts = urlsplit(url)
+    has = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    tags = {"utm_source": source, "utm_medium": medium, "utm_campaign": campaign, "utm_content": content}
+    added = urlencode({name: value for name, value in tags.items() if name not in has})
+    return urlunsplit(parts._replace(query="&".join(filter(None, (parts.query, added)))))

@@ -94,6 +94,9 @@ class Draft(BaseModel, frozen=True):
         again: Whether the same draft may be sent more than once in one enrolment.
         edition: The month whose text it is, ``2026-12``; "" for a text that is for always. Every month's
             is a message of its own, and where there is none nothing is sent.
+        others: Other channels it may go by instead, where the customer reacts to them and not to this one.
+        once: Whether a customer gets it once, in whatever stay.
+        about: Code of what it is about, where that makes it a message of its own.
     """
 
     channel: Channel
@@ -102,11 +105,15 @@ class Draft(BaseModel, frozen=True):
     useful_for: timedelta | None = None
     again: bool = False
     edition: str = ""
+    others: tuple[Channel, ...] = ()
+    once: bool = False
+    about: str = ""
 
     @property
     def step(self) -> str:
         """The step this message is, within its enrolment."""
-        return f"{self.template}{'@' if self.edition else ''}{self.edition}:{self.channel}"
+        text = self.template + (f"@{self.edition}" if self.edition else "") + (f"#{self.about}" if self.about else "")
+        return f"{text}:{'|'.join(sorted({self.channel, *self.others}))}"
 
 
 MESSAGE_NAMESPACE = UUID("5b2f4a3e-8d19-5c07-9a64-2f1d7c0b9e35")
@@ -289,6 +296,7 @@ class DeliverRequest(BaseModel, frozen=True):
         awaits: Statuses the run wants to be signalled.
         expires_at: Journey time after which the message is not worth sending.
         alternatives: Others that would do as well: the cheapest of all is sent, and no other.
+        asks_hour: Whether the run wants to know at which hour the customer reacts.
     """
 
     enrolment: int
@@ -297,6 +305,7 @@ class DeliverRequest(BaseModel, frozen=True):
     decided_after: int
     awaits: tuple[Status, ...] = ()
     expires_at: datetime | None = None
+    asks_hour: bool = False
     alternatives: "tuple[DeliverRequest, ...]" = ()
 
     @property
@@ -325,6 +334,8 @@ class Delivery(BaseModel, frozen=True):
 
     Attributes:
         outcome: Of a message overtaken because the stay is over: how it ended.
+        channel: Of a message that might go by several: the one it went by, or would have.
+        best_hour: Hour of the day (0 to 23, UTC) at which the customer reacts most, if the run asked and it is known.
     """
 
     verdict: Verdict
@@ -334,6 +345,8 @@ class Delivery(BaseModel, frozen=True):
     not_before: datetime | None = None
     at: datetime | None = None
     outcome: Outcome | None = None
+    channel: Channel | None = None
+    best_hour: int | None = None
 
     @property
     def gone(self) -> bool:

@@ -69,6 +69,8 @@ class Facts:
         priority: 1 is the most important.
         gives_way: Whether it is dropped where it would have to wait for a slot.
         outside: The segment it is for, if the customer is not in it any more.
+        sent_before: It goes to a customer once, and went in another stay.
+        seen_by: The channel by which the customer has seen what it says, where that is not said twice.
         campaign_lately: It is a campaign's, and another campaign wrote within the time that one leaves alone.
         reached: The goal it is to lead to, if the customer has come to it.
         held_out: Share of customers whom the campaign it is of leaves out for comparison.
@@ -92,6 +94,8 @@ class Facts:
     priority: int = 3
     gives_way: bool = False
     outside: str | None = None
+    sent_before: bool = False
+    seen_by: Channel | None = None
     campaign_lately: bool = False
     reached: str | None = None
     held_out: float = 0
@@ -191,6 +195,14 @@ def _reached(_: Policy, facts: Facts) -> Drop | None:
     return Drop(f"goal:{facts.reached}") if facts.reached else None
 
 
+def _sent_before(_: Policy, facts: Facts) -> Drop | None:
+    return Drop("sent_before") if facts.sent_before else None
+
+
+def _seen(_: Policy, facts: Facts) -> Drop | None:
+    return Drop(f"seen:{facts.seen_by}") if facts.seen_by else None
+
+
 def _campaign_lately(_: Policy, facts: Facts) -> Drop | None:
     return Drop("campaign:another one wrote lately") if facts.campaign_lately else None
 
@@ -281,6 +293,8 @@ RULES = (
     Rule("expired", "it is not worth sending any more: drops", True, _expired),
     Rule("segment", "the customer is not in the segment any more that it is for: drops", True, _outside),
     Rule("goal", "the customer has done what the campaign is for: drops", True, _reached),
+    Rule("sent_before", "it goes to a customer once, and went in another stay: drops", True, _sent_before),
+    Rule("seen", "the customer has seen it by another channel, and it is not said twice: drops", True, _seen),
     Rule("campaign", "another campaign wrote within the time this one leaves alone: drops", False, _campaign_lately),
     Rule("blocked", "the customer hears nothing for a while: drops", True, _blocked),
     Rule("dialogue", "a person of ours is talking with the customer: delays", True, _dialogue),

@@ -164,3 +164,16 @@ async def customer_at(connection: Connection, number: str) -> int | None:
         # Merged or erased while we waited for the lock.
         return await customer_at(connection, number)
     return customer
+
+
+async def clicked(connection: Connection, message: UUID, place: int) -> None:
+    """Keep that a link was followed; its customer's row must be locked. Of the same minute once."""
+    await connection.execute(
+        """
+        insert into clicks (message_id, place) select $1, $2 where not exists (
+            select from clicks where message_id = $1 and place = $2 and at > now() - interval '1 minute'
+        )
+        """,
+        message,
+        place,
+    )

@@ -19,6 +19,9 @@ from store.database import Connection
 NOT_SENT: Sequence[Status] = (Status.WAITING, Status.SKIPPED, Status.FAILED)
 """What takes up nobody's patience."""
 
+SEEN: Sequence[Status] = (Status.READ, Status.CLICKED, Status.REPLIED)
+"""What the customer has certainly seen."""
+
 FORGETS_ITS_TURN_AFTER = timedelta(minutes=15)
 """Journey time after which a message that waited and did not come for its slot holds up nobody any more."""
 
@@ -81,6 +84,8 @@ class Question:
         undisturbed: Journey time since which no other campaign may have written; None: it does not matter.
         goal: Event after which it is not sent any more, with the number of the event it must come after.
         held_out: Share of customers whom its campaign leaves out for comparison.
+        once: The step of a message that goes to a customer once, in whatever stay; None: it may go again.
+        said_once: Stay and text of a message that says nothing the customer has seen by another channel; None: it may.
     """
 
     message: UUID | None
@@ -96,6 +101,8 @@ class Question:
     undisturbed: datetime | None = None
     goal: tuple[str, int] | None = None
     held_out: float = 0
+    once: str | None = None
+    said_once: tuple[int, str] | None = None
 
 
 async def person(connection: Connection, customer: int) -> Person:
@@ -141,6 +148,8 @@ async def facts(
         priority=question.priority,
         gives_way=question.gives_way,
         outside=await _outside(connection, to.customer, question),
+        sent_before=await _sent_before(connection, to.customer, question),
+        seen_by=await _seen_by(connection, question),
         campaign_lately=await _campaign_lately(connection, to.customer, question),
         reached=await _reached(connection, to.customer, question),
         held_out=question.held_out,
@@ -198,6 +207,42 @@ async def _outside(connection: Connection, customer: int, question: Question) ->
         return None
     now = (await customers.clock_of(connection, customer)).wall_time(question.now)
     return None if await membership.is_in(connection, question.audience, customer, now) else question.audience
+
+
+async def _sent_before(connection: Connection, customer: int, question: Question) -> bool:
+    if question.once is None:
+        return False
+    found: bool = await connection.fetchval(
+        """
+        select exists (
+            select from messages
+            where customer_id = $1 and step = $2 and id is distinct from $3 and status <> all($4)
+        )
+        """,
+        customer,
+        question.once,
+        question.message,
+        NOT_SENT,
+    )
+    return found
+
+
+async def _seen_by(connection: Connection, question: Question) -> Channel | None:
+    """Return another channel by which the customer has seen the text in the same stay."""
+    if question.said_once is None:
+        return None
+    enrolment, template = question.said_once
+    channel = await connection.fetchval(
+        """
+        select channel from messages
+        where enrolment_id = $1 and template = $2 and channel <> $3 and status = any($4) limit 1
+        """,
+        enrolment,
+        template,
+        question.channel,
+        SEEN,
+    )
+    return Channel(channel) if channel else None
 
 
 async def _campaign_lately(connection: Connection, customer: int, question: Question) -> bool:

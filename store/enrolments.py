@@ -123,15 +123,33 @@ async def started_by(connection: Connection, event: int) -> dict[str, tuple[int,
     return {row["journey"]: (row["id"], row["workflow_id"]) for row in rows}
 
 
-async def last_enrolled(connection: Connection, customer: int, journey: str, key: str) -> datetime | None:
-    """Return when (journey time) a customer last entered a journey with this key."""
-    at: datetime | None = await connection.fetchval(
-        "select max(enrolled_at) from enrolments where customer_id = $1 and journey = $2 and key = $3",
+@dataclass(frozen=True)
+class Entered:
+    """When a customer last entered a journey, journey time."""
+
+    journey: str
+    at: datetime
+
+
+async def last_enrolled(
+    connection: Connection, customer: int, journeys: Sequence[str], key: str | None
+) -> Entered | None:
+    """Return which of some journeys a customer last entered, and when.
+
+    Args:
+        key: Only with this key; None: with any.
+    """
+    row = await connection.fetchrow(
+        """
+        select journey, enrolled_at from enrolments
+        where customer_id = $1 and journey = any($2) and ($3::text is null or key = $3)
+        order by enrolled_at desc limit 1
+        """,
         customer,
-        journey,
+        list(journeys),
         key,
     )
-    return at
+    return Entered(*row.values()) if row else None
 
 
 async def facts_since(

@@ -195,6 +195,13 @@ SECTIONS: dict[str, Section] = {
         ),
         held.OF_MY_MESSAGES,
     ),
+    "clicks": Section(
+        "clicks",
+        "When they followed which link of a message; the links are the message's, by place.",
+        ("message_id", "place", "at"),
+        held.OF_MY_MESSAGES,
+        "at, message_id, place",
+    ),
     "consents": Section(
         "consents",
         "What they allowed and forbade, and what was said for the addresses they are reached at.",
@@ -276,6 +283,7 @@ _NEXT_LOOK = "when they are to be looked at again"
 WITHHELD: dict[str, str] = {
     "alembic_version": _OURS,
     "api_keys": _OURS,
+    "bank_rates": _OURS,
     "api_tokens": _OURS,
     "installation": _OURS,
     "policies": _OURS,

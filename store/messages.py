@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from domain.messages import RANK, DeliverRequest, Status
+from domain.messages import RANK, Channel, DeliverRequest, Status
 from domain.tariffs import Cost
 from domain.uncertain import Resolution, fact
 from store import contact, enrolments
@@ -50,6 +50,7 @@ class Row:
     """A message as the outbox has it."""
 
     status: Status
+    channel: Channel
     attempt: int
     recipient: str | None
     content: dict[str, Any] | None
@@ -77,9 +78,10 @@ async def addressee(connection: Connection, enrolment: int) -> Addressee | None:
 async def find(connection: Connection, message: UUID) -> Row | None:
     """Return a message, if it was ever decided about."""
     row = await connection.fetchrow(
-        "select status, attempt, recipient, content, locale, reason, journey_at from messages where id = $1", message
+        "select status, channel, attempt, recipient, content, locale, reason, journey_at from messages where id = $1",
+        message,
     )
-    return Row(Status(row["status"]), *list(row.values())[1:]) if row else None
+    return Row(Status(row["status"]), Channel(row["channel"]), *list(row.values())[2:]) if row else None
 
 
 @dataclass(frozen=True)

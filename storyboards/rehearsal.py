@@ -474,6 +474,10 @@ class _Player(Journey):
         with self._stage.verb("wait_until", asked=max(moment - self.now, timedelta(0))):
             await super().wait_until(moment)
 
+    async def wait_since_start(self, duration: timedelta) -> None:
+        with self._stage.verb("wait_since_start", asked=max(self._began + duration - self.now, timedelta(0))):
+            await super().wait_since_start(duration)
+
     async def until_quiet(self, duration: timedelta) -> None:
         with self._stage.verb("until_quiet", asked=duration):
             await super().until_quiet(duration)

@@ -17,3 +17,6 @@ from pathlib import Path
 
 TEXTS = Path(__file__).parent / "texts"
 """The texts of the packs that come with the product."""
+
+LIBRARY = Path(__file__).parent / "library"
+"""Texts to begin with that are for a month: to be looked through, changed, and put in as editions."""

@@ -107,6 +107,20 @@ class Catalog:
         if wrong:
             raise DeclarationError("\n".join(wrong))
 
+    @property
+    def holdouts(self) -> dict[str, float]:
+        """Shares of customers whom journeys themselves leave out, for comparison."""
+        return {each.name: each.holdout for each in self.journeys.values() if each.holdout}
+
+    def limited_together(self, declaration: Declaration) -> list[str]:
+        """Return the journeys whose starts count together with those of one, itself among them."""
+        shared = declaration.limited_with
+        return [
+            each.name
+            for each in self.journeys.values()
+            if each.name == declaration.name or (shared is not None and each.limited_with == shared)
+        ]
+
     def event(self, name: str) -> type[Event] | None:
         """Return the declaration of an event, if any enabled journey has one."""
         for _, _, rule in self.roles.get(name, ()):

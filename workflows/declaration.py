@@ -37,11 +37,13 @@ class Rule:
             whatever the backend sent, so it may look at undeclared properties.
         any_key: Of a goal or exit: whether it ends the customer's stay of whatever key, as a contract ends the
             reminders of every visit.
+        first: Of a start: only the first event of this name that the customer ever did starts the journey.
     """
 
     event: type[Event]
     when: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None
     any_key: bool = False
+    first: bool = field(default=False, kw_only=True)
 
     def holds(self, trigger: Mapping[str, Any], event: Mapping[str, Any], *, in_doubt: bool) -> bool:
         """Whether the condition holds; `in_doubt` answers where it fails on what the backend sent."""
@@ -70,11 +72,15 @@ class Declaration:
     Attributes:
         key: Name of the property that keys the journey (one stay per key); None: one per customer.
         reenter_after: Journey time from the last start before the same key may start again.
+        limited_with: Name of what several journeys share: `reenter_after` then counts from a customer's last start
+            of any of them, whatever the key.
         facts: SQL that gives templates a row each, by name; ``$1`` is the enrolment's number.
         topic: What it writes about, as customers choose it on their preference page.
         priority: 1 (most important) to 5: who goes first where two journeys want the same slot of a cap.
         gives_way: Whether a message is dropped where it would have to wait for a slot.
         keywords: Words a customer may write in a chat, and the event each makes of itself; lower case.
+        holdout: Share of customers who get nothing of it, unless the policy says another.
+        says_once: Whether what the customer has seen by one channel is not sent by another.
         source: File and line, for whoever has to mend the declaration.
     """
 
@@ -88,11 +94,14 @@ class Declaration:
     restarts_on: tuple[type[Event], ...]
     listens_to: tuple[type[Event], ...]
     reenter_after: timedelta | None
+    limited_with: str | None
     parameters: Parameters
     facts: Mapping[str, str]
     topic: str
     priority: int
     gives_way: bool
+    says_once: bool
+    holdout: float
     source: str
     keywords: Mapping[str, type[Event]] = field(default_factory=dict)
 

@@ -15,6 +15,8 @@ class Drafting(Protocol):
         useful_for: Journey time after which it is not worth sending any more.
         again: Whether it may go out more than once in one enrolment.
         edition: The month whose text it is, such as a journey's `month`; where there is none, nothing is sent.
+        once: Whether a customer gets it once, in whatever stay of whatever journey.
+        about: Code of what it is about, such as a curator's: about another one it is another message.
     """
 
     def __call__(
@@ -25,6 +27,8 @@ class Drafting(Protocol):
         useful_for: timedelta | None = None,
         again: bool = False,
         edition: str = "",
+        once: bool = False,
+        about: str = "",
     ) -> Draft: ...
 
 
@@ -36,6 +40,8 @@ def _by(channel: Channel) -> Drafting:
         useful_for: timedelta | None = None,
         again: bool = False,
         edition: str = "",
+        once: bool = False,
+        about: str = "",
     ) -> Draft:
         return Draft(
             channel=channel,
@@ -44,6 +50,8 @@ def _by(channel: Channel) -> Drafting:
             useful_for=useful_for,
             again=again,
             edition=edition,
+            once=once,
+            about=about,
         )
 
     return draft
@@ -58,3 +66,17 @@ call = _by(Channel.CALL)
 inbox = _by(Channel.INBOX)
 popup = _by(Channel.POPUP)
 banner = _by(Channel.BANNER)
+
+
+def either(declared: Draft, *others: Draft) -> Draft:
+    """One message that goes by one channel of several: by the first, unless the customer reacts to another.
+
+    Which one is decided when it is sent, see `policy.reactions`. What was sent by one is not sent by another.
+
+    Raises:
+        ValueError: They are not one text in several channels.
+    """
+    channels = tuple(each.channel for each in others)
+    if any(each.model_copy(update={"channel": declared.channel}) != declared for each in others):
+        raise ValueError("either names one text, in several channels")
+    return declared.model_copy(update={"others": channels})

@@ -6,6 +6,8 @@ from typing import Any
 from segments.definition import Segment
 from workflows.car_credit import segments as car_credit
 from workflows.car_credit.abandoned_application import AbandonedApplication
+from workflows.car_credit.credit_interest_cold import CreditInterestCold
+from workflows.car_credit.credit_interest_hot import CreditInterestHot
 from workflows.car_credit.refused_by_bank import RefusedByBank
 from workflows.car_dealer import segments as car_dealer
 from workflows.car_dealer.after_visit import AfterVisit
@@ -15,7 +17,15 @@ from workflows.car_dealer.lost_to_competitor import LostToCompetitor
 from workflows.car_dealer.model_gallery import ModelGallery
 from workflows.car_dealer.visit_booked import VisitBooked
 from workflows.declaration import DeclarationError
+from workflows.instalments.first_purchase import FirstPurchase
+from workflows.instalments.limit_reminder import LimitReminder
 from workflows.journey import Journey
+from workflows.mortgage_agents import segments as mortgage_agents
+from workflows.mortgage_agents.curator_assigned import CuratorAssigned
+from workflows.mortgage_agents.deal_stage import DealStage
+from workflows.mortgage_agents.first_deal_survey import FirstDealSurvey
+from workflows.mortgage_agents.reactivation import Reactivation
+from workflows.mortgage_agents.welcome_by_segment import WelcomeBySegment
 
 JOURNEYS: tuple[type[Journey[Any]], ...] = (
     AbandonedApplication,
@@ -26,12 +36,22 @@ JOURNEYS: tuple[type[Journey[Any]], ...] = (
     DealReview,
     CarQuiz,
     ModelGallery,
+    CreditInterestHot,
+    CreditInterestCold,
+    WelcomeBySegment,
+    CuratorAssigned,
+    DealStage,
+    FirstDealSurvey,
+    Reactivation,
+    FirstPurchase,
+    LimitReminder,
 )
 
 
 SEGMENTS: Mapping[str, tuple[Segment, ...]] = {
     "car_credit": car_credit.SEGMENTS,
     "car_dealer": car_dealer.SEGMENTS,
+    "mortgage_agents": mortgage_agents.SEGMENTS,
 }
 """Those of each pack; they come with any of its journeys."""
 

@@ -98,6 +98,7 @@ class Journey(Generic[P]):
     _parameters_model: ClassVar[type[Parameters]] = Parameters
     _restart_names: ClassVar[frozenset[str]] = frozenset()
     _heard_names: ClassVar[frozenset[str]] = frozenset()
+    _asks_hour: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -127,6 +128,7 @@ class Journey(Generic[P]):
         self._log: list[str] = []
         self._waits: list[_Wait] = []
         self._counts_from: datetime | None = None
+        self._best_hour: int | None = None
         self._restarted = False
         self._paused = False
         self._departure: Departure | None = None
@@ -148,14 +150,14 @@ class Journey(Generic[P]):
         return self._start.clock.journey_time(workflow.now())
 
     @property
-    def began(self) -> datetime:
-        """When this stay began, journey time."""
-        return self._began
-
-    @property
     def month(self) -> str:
         """The present month in journey time (UTC), as editions of texts are named: ``2026-12``."""
         return f"{self.now:%Y-%m}"
+
+    @property
+    def began(self) -> datetime:
+        """When what began the journey happened, in journey time."""
+        return self._start.trigger.at
 
     def latest(self, event: type[E]) -> E | None:
         """Return the newest event of a kind this run has seen, its trigger included."""
@@ -182,6 +184,17 @@ class Journey(Generic[P]):
         """Wait until a journey time; one that has passed takes no time."""
         await self._until(moment, f"{moment:%d %b %H:%M} UTC")
         self._counts_from = None
+
+    async def wait_since_start(self, duration: timedelta) -> None:
+        """Wait until a journey duration has passed since what began the journey.
+
+        In a journey declared with `at_best_hour`, until the hour after that at which the customer reacts most.
+        """
+        due = self.began + duration
+        if self._best_hour is not None:
+            due += timedelta(hours=(self._best_hour - due.hour) % 24)
+        await self._until(due, f"{_spoken(duration)} since the start")
+        self._counts_from = due
 
     async def until_quiet(self, duration: timedelta) -> None:
         """Wait until the customer has done nothing this journey hears of for a journey duration.
@@ -297,7 +310,8 @@ class Journey(Generic[P]):
     def reply(self, reply: Reply) -> None:
         """The customer answered a message of this run."""
         if self._is_new(reply.sequence):
-            self._replies[reply.message] = reply
+            # Who answers twice has answered: what was begun by the first answer is not undone by another.
+            self._replies.setdefault(reply.message, reply)
             self._advance(reply.message, Status.REPLIED)
 
     @workflow.signal
@@ -490,6 +504,7 @@ class Journey(Generic[P]):
             assert delivery.not_before is not None
             await self._until(delivery.not_before, f"{draft.channel} {draft.template}: {delivery.reason}", policy=True)
         self._deliveries[draft.step] = delivery
+        self._best_hour = delivery.best_hour if delivery.best_hour is not None else self._best_hour
         if delivery.gone:
             self._occurrences[draft.step] = request.occurrence
             self._advance(str(delivery.message), delivery.status or Status.UNKNOWN)
@@ -514,6 +529,7 @@ class Journey(Generic[P]):
             decided_after=self._seen,
             awaits=tuple(sorted(self._awaited[draft.step])),
             expires_at=self.now + draft.useful_for if draft.useful_for else None,
+            asks_hour=self._asks_hour,
         )
 
     async def _ask_to_deliver(self, request: DeliverRequest) -> Delivery:
@@ -628,12 +644,16 @@ def journey(
     exits_on: type[Event] | Rule | Iterable[type[Event] | Rule] = (),
     restarts_on: type[Event] | Iterable[type[Event]] = (),
     listens_to: type[Event] | Iterable[type[Event]] = (),
-    reenter_after: timedelta | None = None,
+    reenter_after: timedelta | Callable[[Any], timedelta] | None = None,
+    limited_with: str | None = None,
     facts: Mapping[str, str] | None = None,
     topic: str = DEFAULT_TOPIC,
     priority: int = 3,
     gives_way: bool = False,
     keywords: Mapping[str, type[Event]] | None = None,
+    holdout: float = 0.0,
+    says_once: bool = False,
+    at_best_hour: bool = False,
 ) -> Callable[[J], J]:
     """Declare a journey: a class decorator that makes it a Temporal workflow. No side effect.
 
@@ -644,13 +664,20 @@ def journey(
         exits_on: Like a goal, but no success.
         restarts_on: Drops what is pending and begins `steps()` again.
         listens_to: Events `wait_for` may wait for.
-        reenter_after: Journey time from the last start before a new start of the same key.
+        reenter_after: Journey time from the last start before a new start of the same key; or which of the
+            journey's parameters says so: ``lambda limits: limits.once_in``.
+        limited_with: Name of what several journeys share: `reenter_after` then counts from the customer's last
+            start of any of them, whatever the key.
         facts: SQL by name whose one row templates see under that name; ``$1`` is the enrolment.
         topic: What it writes about; one of the policy's.
         priority: 1 (most important) to 5. Where two journeys want the same slot of a frequency cap, the
             more important one gets it, and the other waits.
         gives_way: Messages are dropped where they would have to wait for a slot.
         keywords: Words, in lower case, that a customer may write in a chat: each is the event it names.
+        holdout: Share of customers, 0 to 1, who get nothing of it, for comparison, unless the deployment's policy
+            says another.
+        says_once: What the customer has seen of a stay by one channel is not sent by another.
+        at_best_hour: `wait_since_start` goes on to the hour at which the customer reacts most.
     """
 
     def declare(cls: J) -> J:
@@ -662,12 +689,16 @@ def journey(
             "restarts_on": as_events(restarts_on),
             "listens_to": as_events(listens_to),
             "reenter_after": reenter_after,
+            "limited_with": limited_with,
             "facts": facts or {},
             "topic": topic,
             "priority": priority,
             "gives_way": gives_way,
             "keywords": keywords or {},
+            "says_once": says_once,
+            "holdout": holdout,
         }
+        cls._asks_hour = at_best_hour
         # What is no event is told with all other mistakes, when the journey is to run.
         cls._restart_names = frozenset(getattr(event, "event_name", "") for event in as_events(restarts_on))
         cls._heard_names = frozenset(getattr(event, "event_name", "") for event in as_events(listens_to))
@@ -702,13 +733,17 @@ def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> tu
         told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         wrong.append(f"{source}: parameters of {cls.__name__}: {told}")
         values = cls._parameters_model.model_construct()
+    reenter_after = cls._declared["reenter_after"]
     declaration = Declaration(
         name=cls.__name__,
         workflow=cls,
         story=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
         parameters=values,
         source=source,
-        **cls._declared,
+        **{
+            **cls._declared,
+            "reenter_after": reenter_after(values) if callable(reenter_after) else reenter_after,
+        },
     )
     wrong += [*declaration_mistakes(cls, declaration), *steps_mistakes(cls, declaration)]
     return declaration, wrong
@@ -744,4 +779,4 @@ def _summary(request: DeliverRequest) -> str:
 
 def _told(draft: Draft, delivery: Delivery, now: datetime) -> str:
     became = str(delivery.status) if delivery.gone else f"{delivery.verdict} ({delivery.reason})"
-    return f"{draft.channel} {draft.template}: {became}, {delivery.at or now:%d %b %H:%M}"
+    return f"{delivery.channel or draft.channel} {draft.template}: {became}, {delivery.at or now:%d %b %H:%M}"

@@ -44,9 +44,13 @@ def declaration_mistakes(workflow: type, declared: "Declaration") -> list[str]:
             yield f"{told('key')}: key is empty; name the property, or leave it out for one stay a customer"
         if declared.reenter_after is not None and declared.reenter_after <= timedelta(0):
             yield f"{told('reenter_after')}: reenter_after must be longer than nothing"
+        if declared.limited_with is not None and declared.reenter_after is None:
+            yield f"{told('limited_with')}: limited_with says whose starts count; say for how long in reenter_after"
         if declared.priority not in PRIORITIES:
             yield f"{told('priority')}: priority of {declared.name} must be 1 to 5"
         yield from (f"{told('keywords')}: {problem}" for problem in _wrong_keywords(declared))
+        if not 0 <= declared.holdout < 1:
+            yield f"{told('holdout')}: holdout of {declared.name} is a share, from 0 to less than 1"
         for name in sorted(ROOTS & declared.facts.keys()):
             yield f"{told('facts')}: texts know {name} as something else; give these facts another name"
 
@@ -261,7 +265,11 @@ def _wrong_durations(written: Written, call: ast.Call) -> Iterator[tuple[ast.AST
     given: list[tuple[str, ast.expr]] = [
         (keyword.arg, keyword.value) for keyword in call.keywords if keyword.arg in ("within", "useful_for")
     ]
-    if isinstance(call.func, ast.Attribute) and call.func.attr in ("wait", "until_quiet") and call.args:
+    if (
+        isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("wait", "until_quiet", "wait_since_start")
+        and call.args
+    ):
         given.append((call.func.attr, call.args[0]))
     for name, expression in given:
         duration = written.value(expression)

@@ -103,6 +103,9 @@ async def seeded(scene: Scene) -> Known:
             scene.context.links.preferences,
         )
     )
+    buyers = {"story": "Can be written to.", "form": {"has": "email"}, "confirm": True}
+    await scene.as_operator("PUT", "/v1/segments/buyers", buyers)
+    await scene.context.pool.execute("update segments set scanned_at = now() where name = 'buyers'")
     block = await scene.as_operator("POST", f"/v1/customers/{users[0]}/blocks", {"name": "complaint", "lasts": "P7D"})
     await segments_put(scene)
     text = {"group": "abandoned_application", "name": "partly_filled", "channel": "sms", "locale": "en"}
@@ -154,6 +157,7 @@ async def seeded(scene: Scene) -> Known:
                 "p256dh": [BROWSER.keys.p256dh],
                 "auth": [BROWSER.keys.auth],
             },
+            "POST /v1/segments/{name}/audience": {"name": ["buyers"]},
             "GET /r/{token}": {"token": tracked},
             "GET /u/{token}": {"token": leaving},
             "POST /u/{token}": {"token": leaving},

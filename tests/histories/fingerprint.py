@@ -14,7 +14,7 @@ HEEDED = {"restarts_on", "listens_to"}
 
 # How long a wait is, and what only `deliver` reads: the commands are the same with any value.
 FREE = {"within", "useful_for", "transactional"}
-WAITS = {"wait", "wait_until", "until_quiet"}
+WAITS = {"wait", "wait_until", "wait_since_start", "until_quiet"}
 
 
 def fingerprint(journey: type[Journey[Any]]) -> str:

@@ -50,6 +50,9 @@ OBJECTIONS: dict[str, tuple[Policy, dict[str, Any], Drop | Delay]] = {
     "suppressed": (Policy(), {"suppression": "opted_out"}, Drop("suppressed:opted_out")),
     "expired": (Policy(), {"expires_at": NOON}, Drop("expired")),
     "segment": (Policy(), {"outside": "not_seen"}, Drop("segment:not_seen")),
+    "sent_before": (Policy(), {"sent_before": True}, Drop("sent_before")),
+    "seen": (Policy(), {"seen_by": Channel.INBOX}, Drop("seen:inbox")),
+    "campaign": (Policy(), {"campaign_lately": True}, Drop("campaign:another one wrote lately")),
     "blocked": (Policy(), {"block": Block("refused", NOON + HOUR)}, Drop("blocked:refused")),
     "dialogue": (Policy(), {"dialogue_since": NOON - HOUR}, Delay("dialogue", NOON + HOUR)),
     "no_consent": (
@@ -61,7 +64,17 @@ OBJECTIONS: dict[str, tuple[Policy, dict[str, Any], Drop | Delay]] = {
     "quiet_hours": (Policy(), {"now": NIGHT}, Delay("quiet_hours", datetime(2026, 11, 24, 8, tzinfo=BERLIN))),
     "cap": (sms_cap(1, DAY), {"sent": sent(HOUR)}, Delay("cap:sms 1 in 1 day", NOON + 23 * HOUR)),
 }
-HOLD_FOR_ALL = {"erased", "no_address", "suppressed", "expired", "segment", "blocked", "dialogue"}
+HOLD_FOR_ALL = {
+    "erased",
+    "no_address",
+    "suppressed",
+    "expired",
+    "segment",
+    "sent_before",
+    "seen",
+    "blocked",
+    "dialogue",
+}
 
 
 def test_every_rule_has_its_example() -> None:

@@ -20,7 +20,8 @@ from workflows.journey import Journey, journey
 
 BOARDS = {
     name: storyboard(rehearse(declaration))
-    for name, declaration in Catalog.of((*JOURNEYS, *stories.STORIES)).journeys.items()
+    for catalog in (Catalog.of(JOURNEYS), Catalog.of(stories.STORIES))
+    for name, declaration in catalog.journeys.items()
     if name != "Endless"
 }
 

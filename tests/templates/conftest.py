@@ -24,9 +24,10 @@ def values(**others: object) -> dict[str, Any]:
     return {
         "customer": {"first_name": "Anna"},
         "event": {"application_id": "app-1", "bank": "Alpha"},
-        "offer": {"bank": "Beta"},
+        "offer": {"bank": "Beta", "product": "Headphones"},
         "visit": {"day": "28.11", "hour": "18:30", "centre": "North"},
         "words": {"text": "17"},
+        "answer": {"words": "17"},
         "site": "https://cars.example",
         "company": "Cars",
         "parameters": {},

@@ -8,6 +8,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from pydantic import Field
 
+    from workflows.car_credit.banks import BEST_UNTRIED_BANK
     from workflows.car_credit.events import (
         CreditApplicationProgressed,
         CreditApplicationStarted,
@@ -47,6 +48,7 @@ class Pauses(Parameters):
     key="application_id",
     ends_on=CreditApplicationSubmitted,
     restarts_on=CreditApplicationProgressed,
+    facts={"offer": BEST_UNTRIED_BANK},
 )
 class AbandonedApplication(Journey[Pauses]):
     """Brings a customer back to the credit application they began and left."""

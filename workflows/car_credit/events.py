@@ -29,5 +29,17 @@ class CreditApplicationRefused(Event, name="credit_application_refused"):
     """A bank refused (property `bank`)."""
 
 
+class CreditPromoViewed(Event, name="credit_promo_viewed"):
+    """The customer saw the promotion of credit."""
+
+
+class CreditCalculatorUsed(Event, name="credit_calculator_used"):
+    """The customer reckoned what a loan would cost them."""
+
+
+class CreditLinkClicked(Event, name="credit_link_clicked"):
+    """The customer followed a link to credit."""
+
+
 class CreditIssued(Event, name="credit_issued"):
     """The customer has the money."""
