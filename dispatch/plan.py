@@ -16,9 +16,9 @@ from domain.enrolments import (
     Outcome,
     Reply,
     SeenEvent,
-    Start,
 )
 from domain.events import CUSTOMER_ERASED, Event, FormProgressEvent
+from domain.runs import Start
 from store import customers, enrolments, events
 from store.database import Connection
 from store.enrolments import Stay

@@ -23,9 +23,10 @@ from typing import Any, NoReturn
 from temporalio import workflow
 
 from domain.clock import Clock
-from domain.enrolments import Departure, Outcome, Reply, SeenEvent, Start
+from domain.enrolments import Departure, Outcome, Reply, SeenEvent
 from domain.events import Event
 from domain.messages import DeliverRequest, Delivery, Draft, Status, Verdict, message_id
+from domain.runs import Start
 from storyboards.samples import compared, samples
 from storyboards.ways import Arm, Place, Spot, arms_of, is_at, loops_of, place_of_error, place_of_frame
 from workflows.declaration import Declaration
@@ -465,6 +466,10 @@ class _Player(Journey):
         with self._stage.verb("wait", asked=duration):
             await super().wait(duration)
 
+    async def wait_until(self, moment: datetime) -> None:
+        with self._stage.verb("wait_until", asked=max(moment - self.now, timedelta(0))):
+            await super().wait_until(moment)
+
     async def until_quiet(self, duration: timedelta) -> None:
         with self._stage.verb("until_quiet", asked=duration):
             await super().until_quiet(duration)
@@ -479,6 +484,10 @@ class _Player(Journey):
     async def cascade(self, *drafts: Draft, until: Status, within: timedelta) -> Delivery | None:
         with self._stage.verb("cascade", asked=within, until=until):
             return await super().cascade(*drafts, until=until, within=within)
+
+    async def reached(self, place: int) -> None:
+        with self._stage.verb("reached"):
+            await super().reached(place)
 
     async def ask(self, draft: Draft, *, within: timedelta) -> Reply | None:
         with self._stage.verb("ask", asked=within):

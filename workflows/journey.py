@@ -27,7 +27,6 @@ with workflow.unsafe.imports_passed_through():
         Outcome,
         Reply,
         SeenEvent,
-        Start,
     )
     from domain.events import Event
     from domain.messages import (
@@ -41,6 +40,7 @@ with workflow.unsafe.imports_passed_through():
         Verdict,
         message_id,
     )
+    from domain.runs import MOST_LINES, MOST_MESSAGES, MOST_UNREAD, Continuation, Start
     from workflows.audience import leaving
     from workflows.declaration import (
         Declaration,
@@ -56,11 +56,12 @@ with workflow.unsafe.imports_passed_through():
 DELIVER_TIMEOUT = timedelta(seconds=30)
 """Wall time of one attempt of `deliver`; longer than a provider call and its two transactions."""
 
-EDITION = 2
+EDITION = 3
 """Of the commands this base class gives. A run keeps the edition it began with, so that it replays.
 
 2: a wait that is over before it begins takes a timer too. A run's commands do not depend on how long its
 waits are, and durations can be changed while it is under way.
+3: a run whose history has grown long goes on as a new one.
 """
 
 _TRANSACTIONAL, _MARKETING = Priority(priority_key=1), Priority(priority_key=3)
@@ -122,11 +123,16 @@ class Journey(Generic[P]):
         self._occurrences: dict[str, int] = {}
         self._awaited: dict[str, set[Status]] = {}
         self._log: list[str] = []
+        self._untold = 0
         self._waits: list[_Wait] = []
         self._counts_from: datetime | None = None
+        self._place = 0
         self._restarted = False
+        self._continues = False
         self._paused = False
         self._departure: Departure | None = None
+        if start.before:
+            self._take_up(start.before)
 
     # What the author writes and uses.
 
@@ -149,6 +155,21 @@ class Journey(Generic[P]):
         """The present month in journey time (UTC), as editions of texts are named: ``2026-12``."""
         return f"{self.now:%Y-%m}"
 
+    @property
+    def began(self) -> datetime:
+        """When the customer entered the journey, in journey time."""
+        return self._began
+
+    @property
+    def stirred(self) -> datetime:
+        """When the customer last did anything this journey hears of, in journey time; its trigger counts."""
+        return self._stirred
+
+    @property
+    def place(self) -> int:
+        """How far in its plan the journey has come, as `reached` was told; 0 at first."""
+        return self._place
+
     def latest(self, event: type[E]) -> E | None:
         """Return the newest event of a kind this run has seen, its trigger included."""
         seen = self._latest.get(event.event_name)
@@ -169,6 +190,11 @@ class Journey(Generic[P]):
         due = (self._counts_from or self.now) + duration
         await self._until(due, f"{_spoken(duration)} to pass")
         self._counts_from = due
+
+    async def wait_until(self, moment: datetime) -> None:
+        """Wait until a moment of journey time; over at once if it has passed."""
+        await self._until(moment, f"{moment:%d %b %H:%M} UTC to come")
+        self._counts_from = moment
 
     async def until_quiet(self, duration: timedelta) -> None:
         """Wait until the customer has done nothing this journey hears of for a journey duration.
@@ -238,6 +264,24 @@ class Journey(Generic[P]):
             lambda: message in self._replies or self._statuses.get(message) is Status.FAILED,
         )
         return self._replies.get(message)
+
+    async def reached(self, place: int) -> None:
+        """Say that the journey's plan is done up to a place; where `steps()` begin anew, they go on from `place`.
+
+        This is where a run whose history has grown long goes on as a new one. No other moment would do in the
+        middle of `steps()`: how often a loop has gone round, which way was taken and what a `wait_for` has
+        seen is known to the coroutine alone, and walking it again from its beginning would wait and ask again.
+        """
+        self._raise_if_interrupted()
+        forward = place > self._place
+        self._place = place
+        self._continues = forward and self._has_grown_long()
+        self._raise_if_interrupted()
+
+    def left_at(self, *drafts: Draft) -> datetime | None:
+        """Return when the first of some drafts left, in journey time; None if none of them has."""
+        found = [self._deliveries[draft.step] for draft in drafts if draft.step in self._deliveries]
+        return min((each.at for each in found if each.gone and each.at), default=None)
 
     # What reaches a run from outside. Dispatch forwards a customer's events in order, at least
     # once; the sequence makes a second arrival harmless.
@@ -338,9 +382,14 @@ class Journey(Generic[P]):
         """Walk the steps until the journey is over, then record how it ended."""
         try:
             while self._departure is None:
-                self._restarted = False
-                self._counts_from = None
                 await self._walk()
+                if self._restarted:
+                    # Nothing is lost by a new run where everything begins anew.
+                    self._continues = self._continues or self._has_grown_long()
+                    self._restarted = False
+                    self._counts_from = None
+                if self._continues and self._departure is None:
+                    await self._continue()
         except asyncio.CancelledError:
             self._departure = Departure(sequence=self._seen, outcome=Outcome.CANCELLED)
             await self._record()
@@ -367,6 +416,55 @@ class Journey(Generic[P]):
             raise RuntimeError(f"{type(self).__name__}.steps() raised {type(error).__name__}") from error
         self._departure = Departure(sequence=self._seen, outcome=Outcome.FINISHED)
 
+    def _has_grown_long(self) -> bool:
+        return self._start.edition >= 3 and workflow.info().is_continue_as_new_suggested()
+
+    async def _continue(self) -> None:
+        """Go on as a new run, under the same id, unless the journey is over by now."""
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._departure is None:
+            # A new history may have the commands of the present release.
+            update = {"edition": EDITION, "before": self._handed_on()}
+            workflow.continue_as_new(self._start.model_copy(update=update))
+
+    def _handed_on(self) -> Continuation:
+        known = dict(list(self._deliveries.items())[-MOST_MESSAGES:])
+        messages = {str(each.message) for each in known.values()}
+        return Continuation(
+            began=self._began,
+            place=self._place,
+            sequence=self._seen,
+            stirred=self._stirred,
+            counts_from=self._counts_from,
+            latest=self._latest,
+            unread=tuple(self._unread[-MOST_UNREAD:]),
+            replies={message: reply for message, reply in self._replies.items() if message in messages},
+            statuses={message: status for message, status in self._statuses.items() if message in messages},
+            deliveries=known,
+            occurrences=self._occurrences,
+            awaited={step: frozenset(self._awaited[step]) for step in known if step in self._awaited},
+            log=tuple(self._log[-MOST_LINES:]),
+            untold=self._untold + max(len(self._log) - MOST_LINES, 0),
+            paused=self._paused,
+        )
+
+    def _take_up(self, before: Continuation) -> None:
+        self._began = before.began
+        self._place = before.place
+        self._seen = before.sequence
+        self._stirred = before.stirred
+        self._counts_from = before.counts_from
+        self._latest = dict(before.latest)
+        self._unread = list(before.unread)
+        self._replies = dict(before.replies)
+        self._statuses = dict(before.statuses)
+        self._deliveries = dict(before.deliveries)
+        self._occurrences = dict(before.occurrences)
+        self._awaited = {step: set(statuses) for step, statuses in before.awaited.items()}
+        self._log = list(before.log)
+        self._untold = before.untold
+        self._paused = before.paused
+
     async def _record(self) -> None:
         """Write the outcome to our own tables: the one closing record of a run."""
         self._describe()
@@ -380,7 +478,7 @@ class Journey(Generic[P]):
 
     @property
     def _interrupted(self) -> bool:
-        return self._departure is not None or self._restarted
+        return self._departure is not None or self._restarted or self._continues
 
     def _raise_if_interrupted(self) -> None:
         # CancelledError, because an author's `except Exception` must not swallow it.
@@ -443,9 +541,12 @@ class Journey(Generic[P]):
                 break
             assert delivery.not_before is not None
             await self._until(delivery.not_before, f"{draft.channel} {draft.template}: {delivery.reason}", policy=True)
+        # The newest last: they are what a next run is told of.
+        self._deliveries.pop(draft.step, None)
         self._deliveries[draft.step] = delivery
         if delivery.gone:
-            self._occurrences[draft.step] = occurrence
+            if draft.again:
+                self._occurrences[draft.step] = occurrence
             self._advance(str(delivery.message), delivery.status or Status.UNKNOWN)
         self._log.append(_told(draft, delivery, self.now))
         self._describe()
@@ -538,7 +639,8 @@ class Journey(Generic[P]):
 
     def _describe(self) -> None:
         """Tell in the Temporal UI, in words, where the run stands."""
-        earlier = f"{len(self._log) - 10} earlier; " if len(self._log) > 10 else ""
+        told = len(self._log) + self._untold
+        earlier = f"{told - 10} earlier; " if told > 10 else ""
         lines = [f"**Sent so far:** {earlier}{'; '.join(self._log[-10:]) or 'nothing'}"]
         if self._departure:
             lines.append(
