@@ -265,6 +265,7 @@ class Deliver:
                 priority=asked.proposal.priority,
                 gives_way=manner.gives_way,
                 audience=manner.audience,
+                exclusive=self.catalog.exclusive,
                 undisturbed=now - manner.leaves_alone if manner.leaves_alone else None,
             ),
             self.deployment.default_time_zone,

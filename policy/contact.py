@@ -70,6 +70,7 @@ class Facts:
         gives_way: Whether it is dropped where it would have to wait for a slot.
         outside: The segment it is for, if the customer is not in it any more.
         campaign_lately: It is a campaign's, and another campaign wrote within the time that one leaves alone.
+        left_to: A journey that has the customer to itself, if it is not this one.
         consent: None if the customer has expressed no wish.
         dialogue_since: Since when a person of ours has been talking with the customer.
         sent: What has left to the customer within the longest window of any cap.
@@ -91,6 +92,7 @@ class Facts:
     gives_way: bool = False
     outside: str | None = None
     campaign_lately: bool = False
+    left_to: str | None = None
     consent: Consent | None = None
     block: Block | None = None
     dialogue_since: datetime | None = None
@@ -191,6 +193,10 @@ def _blocked(_: Policy, facts: Facts) -> Drop | None:
     return Drop(f"blocked:{facts.block.name}") if facts.block and facts.now < facts.block.until else None
 
 
+def _exclusive(_: Policy, facts: Facts) -> Drop | None:
+    return Drop(f"exclusive:{facts.left_to}") if facts.left_to else None
+
+
 def _dialogue(policy: Policy, facts: Facts) -> Delay | None:
     if facts.dialogue_since is None:
         return None
@@ -274,6 +280,7 @@ RULES = (
     Rule("segment", "the customer is not in the segment any more that it is for: drops", True, _outside),
     Rule("campaign", "another campaign wrote within the time this one leaves alone: drops", False, _campaign_lately),
     Rule("blocked", "the customer hears nothing for a while: drops", True, _blocked),
+    Rule("exclusive", "another journey has the customer to itself: drops", False, _exclusive),
     Rule("dialogue", "a person of ours is talking with the customer: delays", True, _dialogue),
     Rule("no_consent", "the customer did not agree, or forbade it: drops", False, _no_consent),
     Rule("holdout", "the customer is in a group that gets nothing, for comparison: drops", False, _held_out),

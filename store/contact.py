@@ -58,6 +58,7 @@ class Question:
         message: The message it is about; None for one that is only imagined.
         now: Journey time, as is `expires_at`.
         audience: The segment it is for; None if it is for whoever is in the journey.
+        exclusive: Journeys that have whoever is in them to themselves.
         undisturbed: Journey time since which no other campaign may have written; None: it does not matter.
     """
 
@@ -72,6 +73,7 @@ class Question:
     gives_way: bool
     audience: str | None = None
     undisturbed: datetime | None = None
+    exclusive: Sequence[str] = ()
 
 
 async def person(connection: Connection, customer: int) -> Person:
@@ -116,6 +118,7 @@ async def facts(
         gives_way=question.gives_way,
         outside=await _outside(connection, to.customer, question),
         campaign_lately=await _campaign_lately(connection, to.customer, question),
+        left_to=await _left_to(connection, to.customer, question),
         consent=Consent(row["given"], row["source"]) if row["source"] is not None else None,
         block=Block(row["name"], row["until"]) if row["name"] is not None else None,
         dialogue_since=row["opened_at"],
@@ -188,6 +191,19 @@ async def _campaign_lately(connection: Connection, customer: int, question: Ques
         NOT_SENT,
     )
     return found
+
+
+async def _left_to(connection: Connection, customer: int, question: Question) -> str | None:
+    """Return the journey a customer is left to, if it is another one; of two that want them, the first."""
+    if not question.exclusive:
+        return None
+    journey: str | None = await connection.fetchval(
+        "select journey from enrolments where customer_id = $1 and outcome is null and journey = any($2) "
+        "order by id limit 1",
+        customer,
+        question.exclusive,
+    )
+    return None if journey == question.journey else journey
 
 
 async def _sent(connection: Connection, customer: int, since: datetime, except_for: UUID | None) -> list[Sent]:

@@ -2,7 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.events import Event
 from domain.messages import Channel
+from workflows.drafts import Cascade
+from workflows.plan import Plan
 from workflows.source import written_classes
 
 if TYPE_CHECKING:
@@ -35,10 +37,14 @@ class Rule:
         event: The declared event.
         when: Takes the properties of the trigger and of this event. Called outside the run, with
             whatever the backend sent, so it may look at undeclared properties.
+        if_done: Of a start: only customers who have done this before.
+        unless_done: Of a start: only customers who have never done this before.
     """
 
     event: type[Event]
     when: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None
+    if_done: type[Event] | None = field(default=None, kw_only=True)
+    unless_done: type[Event] | None = field(default=None, kw_only=True)
 
     def holds(self, trigger: Mapping[str, Any], event: Mapping[str, Any], *, in_doubt: bool) -> bool:
         """Whether the condition holds; `in_doubt` answers where it fails on what the backend sent."""
@@ -71,6 +77,8 @@ class Declaration:
         topic: What it writes about, as customers choose it on their preference page.
         priority: 1 (most important) to 5: who goes first where two journeys want the same slot of a cap.
         gives_way: Whether a message is dropped where it would have to wait for a slot.
+        exclusive: Whether no other journey and no campaign writes marketing to whoever is in it.
+        blocks_for: Name of the parameter that says for how long nothing at all is sent from its start on.
         source: File and line, for whoever has to mend the declaration.
     """
 
@@ -90,6 +98,8 @@ class Declaration:
     priority: int
     gives_way: bool
     source: str
+    exclusive: bool = False
+    blocks_for: str | None = None
 
     @property
     def pack(self) -> str:
@@ -150,8 +160,24 @@ def texts_named(workflow: type) -> list[NamedText]:
     for written in written_classes(workflow):
         for node in ast.walk(written.tree):
             match node:
-                case ast.Call(func=ast.Name(id=channel), args=[expression, *_], keywords=keywords) if channel in names:
+                case ast.Call(func=ast.Name(id=name), args=[expression]) if isinstance(written.names.get(name), Cascade):
+                    template = written.value(expression)
+                    if isinstance(template, str):
+                        cascade: Cascade = written.names[name]
+                        found += [NamedText(channel, template, written.at(node)) for channel in cascade.channels]
+                case ast.Call(func=ast.Name(id=name), args=[expression, *_], keywords=keywords) if name in names:
                     template = written.value(expression)
                     if isinstance(template, str) and not any(each.arg == "edition" for each in keywords):
-                        found.append(NamedText(Channel(channel), template, written.at(node)))
+                        found.append(NamedText(Channel(name), template, written.at(node)))
     return found
+
+
+def texts_planned(parameters: Parameters) -> list[NamedText]:
+    """Return the texts that plans among a journey's parameters name, with file and line."""
+    plans = (value for value in parameters.__dict__.values() if isinstance(value, Plan))
+    return [
+        NamedText(channel, message.text, message.source)
+        for plan in plans
+        for message in plan.messages
+        for channel in message.channels
+    ]

@@ -9,14 +9,32 @@ from workflows.car_credit.abandoned_application import AbandonedApplication
 from workflows.car_credit.refused_by_bank import RefusedByBank
 from workflows.declaration import DeclarationError
 from workflows.journey import Journey
+from workflows.payday_loans import segments as payday_loans
+from workflows.payday_loans.abandoned_first_loan import AbandonedFirstLoan
+from workflows.payday_loans.new_customer import NewCustomer
+from workflows.payday_loans.refusal_block import RefusalBlock
+from workflows.payday_loans.registration_chain import RegistrationChain
+from workflows.payday_loans.repeat_customer import RepeatCustomer
+from workflows.payday_loans.uncollected_loan import UncollectedLoan
+from workflows.payday_loans.win_back import WinBack
 
 JOURNEYS: tuple[type[Journey[Any]], ...] = (
     AbandonedApplication,
     RefusedByBank,
+    RegistrationChain,
+    AbandonedFirstLoan,
+    UncollectedLoan,
+    NewCustomer,
+    RepeatCustomer,
+    RefusalBlock,
+    WinBack,
 )
 
 
-SEGMENTS: Mapping[str, tuple[Segment, ...]] = {"car_credit": car_credit.SEGMENTS}
+SEGMENTS: Mapping[str, tuple[Segment, ...]] = {
+    "car_credit": car_credit.SEGMENTS,
+    "payday_loans": payday_loans.SEGMENTS,
+}
 """Those of each pack; they come with any of its journeys."""
 
 

@@ -670,6 +670,8 @@ def journey(
     topic: str = DEFAULT_TOPIC,
     priority: int = 3,
     gives_way: bool = False,
+    exclusive: bool = False,
+    blocks_for: str | None = None,
 ) -> Callable[[J], J]:
     """Declare a journey: a class decorator that makes it a Temporal workflow. No side effect.
 
@@ -686,13 +688,17 @@ def journey(
         priority: 1 (most important) to 5. Where two journeys want the same slot of a frequency cap, the
             more important one gets it, and the other waits.
         gives_way: Messages are dropped where they would have to wait for a slot.
+        exclusive: No other journey and no campaign writes marketing to whoever is in it; what they have to say
+            meanwhile is dropped.
+        blocks_for: Name of the parameter that says for how long, from the event that starts it, nothing at all
+            is sent to the customer. Counts from the transaction that accepts the event, and lifts by itself.
     """
 
     def declare(cls: J) -> J:
         cls._declared = {
             "starts_on": as_rules(starts_on),
             "key": key,
-            "ends_on": as_rules(ends_on),
+            "ends_on": (*as_rules(ends_on), *leaving(as_rules(starts_on), won_back=True)),
             "exits_on": (*as_rules(exits_on), *leaving(as_rules(starts_on))),
             "restarts_on": as_events(restarts_on),
             "listens_to": as_events(listens_to),
@@ -701,6 +707,8 @@ def journey(
             "topic": topic,
             "priority": priority,
             "gives_way": gives_way,
+            "exclusive": exclusive,
+            "blocks_for": blocks_for,
         }
         # What is no event is told with all other mistakes, when the journey is to run.
         cls._restart_names = frozenset(getattr(event, "event_name", "") for event in as_events(restarts_on))
