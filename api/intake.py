@@ -306,7 +306,11 @@ def _blocks(terms: Terms, call: Call) -> Iterator[tuple[str, timedelta]]:
         if block.on == call.name:
             yield name, block.lasts
     for declaration, role, rule in terms.catalog.roles.get(call.name, ()):
-        if role is Role.START and declaration.blocks_for and rule.holds(call.properties, call.properties, in_doubt=True):
+        if (
+            role is Role.START
+            and declaration.blocks_for
+            and rule.holds(call.properties, call.properties, in_doubt=True)
+        ):
             yield declaration.name, getattr(declaration.parameters, declaration.blocks_for)
 
 

@@ -333,7 +333,9 @@ class _Reader:
             return
         named = _parse_place(place, {*LOCALES, *self._locales})
         if named is None:
-            rule = "a text is found as group/name/channel.locale.md (email) or .txt (others), a series as group/…locale.md"
+            rule = (
+                "a text is found as group/name/channel.locale.md (email) or .txt (others), a series as group/…locale.md"
+            )
             self._problem(path, 1, rule)
             return
         if named[2] not in self._locales:

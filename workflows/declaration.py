@@ -160,7 +160,9 @@ def texts_named(workflow: type) -> list[NamedText]:
     for written in written_classes(workflow):
         for node in ast.walk(written.tree):
             match node:
-                case ast.Call(func=ast.Name(id=name), args=[expression]) if isinstance(written.names.get(name), Cascade):
+                case ast.Call(func=ast.Name(id=name), args=[expression]) if isinstance(
+                    written.names.get(name), Cascade
+                ):
                     template = written.value(expression)
                     if isinstance(template, str):
                         cascade: Cascade = written.names[name]

@@ -153,7 +153,7 @@ def _rising(moments: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
         raise ValueError("must name at least one duration, such as P1D")
     for before, each in zip((timedelta(-1), *moments), moments, strict=False):
         if each < timedelta(0) or each <= before:
-            raise ValueError("durations must go forward, such as [\"PT1H\", \"P1D\", \"P3D\"]")
+            raise ValueError('durations must go forward, such as ["PT1H", "P1D", "P3D"]')
     if moments[-1] > timedelta(days=LAST_DAY):
         raise ValueError(f"must not be longer than {LAST_DAY} days")
     return moments

@@ -50,7 +50,9 @@ OBJECTIONS: dict[str, tuple[Policy, dict[str, Any], Drop | Delay]] = {
     "suppressed": (Policy(), {"suppression": "opted_out"}, Drop("suppressed:opted_out")),
     "expired": (Policy(), {"expires_at": NOON}, Drop("expired")),
     "segment": (Policy(), {"outside": "not_seen"}, Drop("segment:not_seen")),
+    "campaign": (Policy(), {"campaign_lately": True}, Drop("campaign:another one wrote lately")),
     "blocked": (Policy(), {"block": Block("refused", NOON + HOUR)}, Drop("blocked:refused")),
+    "exclusive": (Policy(), {"left_to": "WinBack"}, Drop("exclusive:WinBack")),
     "dialogue": (Policy(), {"dialogue_since": NOON - HOUR}, Delay("dialogue", NOON + HOUR)),
     "no_consent": (
         Policy(),

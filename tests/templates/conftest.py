@@ -25,6 +25,7 @@ def values(**others: object) -> dict[str, Any]:
         "customer": {"first_name": "Anna"},
         "event": {"application_id": "app-1", "bank": "Alpha"},
         "offer": {"bank": "Beta"},
+        "review": None,
         "site": "https://cars.example",
         "company": "Cars",
         "parameters": {},

@@ -22,6 +22,8 @@ with workflow.unsafe.imports_passed_through():
 
 PLAN = str(Path(__file__).with_name("registration_plan.csv"))
 
+_read = plan_of(list(Step))
+
 # Published reviews, as the backend tells of them, and none that we made up: each message takes the next one.
 REVIEW = """
 select v.properties ->> 'text' as text, v.properties ->> 'author' as author
@@ -44,7 +46,7 @@ class Pauses(Reach):
         forgotten_after: From the last message of a step to the end of the stay; who goes on before is answered.
     """
 
-    plan: Annotated[Plan, PlainValidator(plan_of(list(Step))), AS_TABLE] = Field(default=PLAN)
+    plan: Annotated[Plan, PlainValidator(_read), AS_TABLE] = Field(default_factory=lambda: _read(PLAN))
     considered_stopped_after: timedelta = Field(default=timedelta(hours=1), gt=timedelta(0))
     one_a: timedelta = Field(default=timedelta(days=1), gt=timedelta(0))
     forgotten_after: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
