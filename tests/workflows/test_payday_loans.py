@@ -252,7 +252,7 @@ async def test_nobody_else_writes_to_whoever_is_to_be_won_back(world: World, loo
     await did(person, "loan_issued", 600 * DAY, loan_id="L-1")
     await did(person, "loan_approved", 549 * DAY, loan_id="L-2")
     await looked(world, looks, person, datetime.now(UTC))
-    await person.passes(6 * DAY, "UncollectedLoan")
+    await person.passes(3 * DAY, "UncollectedLoan")
     await world.until(lambda: reasons(person), {"exclusive:WinBack"})
     assert await person.got() == []
     # What they asked for themselves is none of the communication that stops.

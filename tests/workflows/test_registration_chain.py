@@ -60,7 +60,7 @@ async def test_the_next_step_has_its_own_messages_and_goes_on_from_its_own_begin
     await person.passes(10 * DAY)
     assert (await person.got())[-1] == "push payout_choice"
     await person.does("registration_step_completed", step="income")
-    await person.passes(2 * DAY)
+    await person.passes(2 * HOUR)
     assert (await person.got())[-1] == "push payout_card"
     await person.does("registration_completed")
     assert await person.outcome() == "goal"
