@@ -21,6 +21,10 @@ class Channel(StrEnum):
     INBOX = "inbox"
 
 
+PAID = frozenset({Channel.SMS, Channel.WHATSAPP, Channel.CALL})
+"""Channels of which every message costs; the others are free."""
+
+
 DEFAULT_TOPIC = "offers"
 """What a journey writes about unless it says otherwise."""
 

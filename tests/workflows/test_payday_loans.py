@@ -7,7 +7,7 @@ import pytest
 from activities.segments import Segments
 from domain.messages import Channel
 from segments import form as forms
-from store import segments
+from store import reports, segments
 from store.segments import NewVersion
 from tests.world import Person, World
 from workflows.drafts import email
@@ -76,6 +76,23 @@ async def test_a_dearer_channel_is_used_when_the_cheaper_one_has_not_reached_the
     assert await person.got() == ["push saved", "email saved"]
     await person.passes(4 * HOUR)
     await world.until(person.got, ["push saved", "email saved", "sms saved"])
+
+
+async def test_the_share_reached_by_the_free_channels_alone_is_told(world: World) -> None:
+    async def told() -> dict[str, int]:
+        async with world.pool.acquire() as connection:
+            (row,) = await reports.reach(connection, "AbandonedFirstLoan", began)
+        return {name: row[name] for name in ("written_to", "reached", "free_alone", "texts", "texts_free_alone")}
+
+    began = datetime.now(UTC)
+    free, paid = await world.person(), await world.person()
+    await world.behaves(paid.token, delivery="never")
+    await world.behaves(paid.email, delivery="never")
+    for person in (free, paid):
+        await person.does("loan_application_started", application_id="A-1")
+        await person.passes(10 * HOUR)
+    await world.until(paid.count, 3)
+    assert await told() == {"written_to": 2, "reached": 2, "free_alone": 1, "texts": 2, "texts_free_alone": 1}
 
 
 async def test_who_has_had_a_loan_is_not_reminded_of_their_first(world: World) -> None:
