@@ -347,6 +347,7 @@ class Deliver:
                 priority=asked.proposal.priority,
                 gives_way=manner.gives_way,
                 audience=manner.audience,
+                exclusive=self.catalog.exclusive,
                 undisturbed=now - manner.leaves_alone if manner.leaves_alone else None,
                 goal=(manner.goal, asked.addressee.trigger_event) if manner.goal else None,
                 held_out=manner.held_out,

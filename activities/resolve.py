@@ -295,6 +295,7 @@ class Resolve:
             topic=declaration.topic if declaration else DEFAULT_TOPIC,
             priority=declaration.priority if declaration else 3,
             gives_way=declaration.gives_way if declaration else False,
+            exclusive=self.catalog.exclusive,
         )
         policy = self.deployment.policy
         facts = await contact.facts(connection, policy, person, question, self.deployment.default_time_zone)

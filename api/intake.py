@@ -1,8 +1,8 @@
 """Accepts events: one transaction in which every fact about a customer takes its place in their order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pydantic import ValidationError
 
@@ -142,7 +142,7 @@ async def accept(
                 await enrolments.attribute_merge(connection, ended, event)
             facts.append((people.current(customer), event, call))
         await _decide(connection, terms.catalog, facts)
-        await _block(connection, terms.policy, facts, received_at)
+        await _block(connection, terms, facts, received_at)
         for customer, event in merges:
             await _decide_past(connection, terms.catalog, customer, event)
         return [answer for answer in answers if answer is not None]
@@ -290,15 +290,28 @@ async def _decide(connection: Connection, catalog: Catalog, facts: Sequence[tupl
 
 
 async def _block(
-    connection: Connection, policy: Policy, facts: Sequence[tuple[int, int, Call]], received_at: datetime
+    connection: Connection, terms: Terms, facts: Sequence[tuple[int, int, Call]], received_at: datetime
 ) -> None:
     """Let events after which a customer hears nothing count from this transaction on."""
     for customer, event, call in facts:
-        for name, rule in policy.blocks.items():
-            if rule.on == call.name:
-                clock = await customers.clock_of(connection, customer)
-                begins = clock.journey_time(max(min(call.timestamp, received_at), clock.origin))
-                await silences.block(connection, customer, name, call.name, begins, begins + rule.lasts, event)
+        for name, lasts in _blocks(terms, call):
+            clock = await customers.clock_of(connection, customer)
+            begins = clock.journey_time(max(min(call.timestamp, received_at), clock.origin))
+            await silences.block(connection, customer, name, call.name, begins, begins + lasts, event)
+
+
+def _blocks(terms: Terms, call: Call) -> Iterator[tuple[str, timedelta]]:
+    """Return what an event lets a customer hear nothing by: rules of the policy, and journeys that say so."""
+    for name, block in terms.policy.blocks.items():
+        if block.on == call.name:
+            yield name, block.lasts
+    for declaration, role, rule in terms.catalog.roles.get(call.name, ()):
+        if (
+            role is Role.START
+            and declaration.blocks_for
+            and rule.holds(call.properties, call.properties, in_doubt=True)
+        ):
+            yield declaration.name, getattr(declaration.parameters, declaration.blocks_for)
 
 
 def concerns(stay: Stay, declaration: Declaration, role: Role, rule: Rule, call: Call) -> bool:

@@ -171,6 +171,7 @@ def _imagined(ctx: Context, journey: str, channel: Channel, message_class: Messa
         topic=declaration.topic,
         priority=declaration.priority,
         gives_way=declaration.gives_way,
+        exclusive=ctx.catalog.exclusive,
     )
 
 
@@ -191,4 +192,5 @@ async def _about(ctx: Context, db: Connection, customer: int, message: UUID, now
         topic=declaration.topic,
         priority=declaration.priority,
         gives_way=declaration.gives_way,
+        exclusive=ctx.catalog.exclusive,
     )

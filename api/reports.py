@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field, computed_field
 
 from api.context import Ctx, Db, Reader
 from api.problems import FieldError, Problem, documented
@@ -125,6 +125,35 @@ async def costs(
 def _add(amounts: dict[str, Decimal], currency: str | None, amount: Decimal | None) -> None:
     if currency is not None and amount is not None:
         amounts[currency] = amounts.get(currency, Decimal(0)) + amount
+
+
+class Reach(BaseModel):
+    """How far a journey's messages came, and how far they would have come without any that costs."""
+
+    journey: str = Field(examples=["AbandonedFirstLoan"])
+    written_to: int = Field(description="Customers to whom anything left.")
+    reached: int = Field(description="Of them, those to whom something was delivered.")
+    free_alone: int = Field(description="Of these, those to whom no message that costs (SMS, WhatsApp, call) left.")
+    texts: int = Field(description="Texts sent, each once a stay whichever channels of its cascade it took.")
+    texts_reached: int = Field(description="Of the texts, those that were delivered by any channel.")
+    texts_free_alone: int = Field(description="Of these, those for which no message that costs left.")
+
+    @computed_field(description="Share of the customers written to who were reached by the free channels alone.")  # type: ignore[prop-decorator]
+    @property
+    def free_alone_share(self) -> float:
+        """`free_alone` of `written_to`."""
+        return round(self.free_alone / self.written_to, 4)
+
+
+@router.get("/v1/reports/reach", responses=documented(401, 403, 422, 503))
+async def reach(
+    _: Reader,
+    db: Db,
+    journey: Annotated[str | None, Query(max_length=100, pattern=r"^[^\x00]*$", description="Only this one.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Only what was decided about from then on.")] = None,
+) -> list[Reach]:
+    """Tell, journey by journey, whom the free channels reached alone."""
+    return [Reach.model_validate(dict(row)) for row in await reports.reach(db, journey, since)]
 
 
 @router.get("/v1/time", responses=documented(401, 403, 503))

@@ -16,9 +16,9 @@ from domain.enrolments import (
     Outcome,
     Reply,
     SeenEvent,
-    Start,
 )
 from domain.events import CUSTOMER_ERASED, Event, FormProgressEvent
+from domain.runs import Start
 from store import customers, enrolments, events
 from store.database import Connection
 from store.enrolments import Stay
@@ -246,6 +246,9 @@ class _Planner:
             return f"no property {declaration.key} that can be a key, starts nothing"
         if not rule.holds(event.properties, event.properties, in_doubt=False):
             return "its condition does not hold"
+        for needed, wanted in ((rule.if_done, True), (rule.unless_done, False)):
+            if needed and await events.done_before(self.connection, event, needed.event_name) is not wanted:
+                return f"they have {'never' if wanted else 'already'} done {needed.event_name}"
         if any(stay.journey == declaration.name and stay.key == key and stay.outcome is None for stay in self.stays):
             return "already in it"
         if await self._reached_before(declaration, event, key):

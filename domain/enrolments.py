@@ -6,8 +6,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from domain.clock import Clock
-
 
 class Outcome(StrEnum):
     """How a stay in a journey ended."""
@@ -78,23 +76,3 @@ class Departure(BaseModel, frozen=True):
 
 AUDITED = "audited-"
 """How the id of a command to a run begins that has an entry in the audit log already."""
-
-
-class Start(BaseModel, frozen=True):
-    """Input of a run: numbers, declared fields and parameters; nothing personal.
-
-    Attributes:
-        enrolment: Our number of the enrolment.
-        customer: Our number of the customer.
-        trigger: The event that began it.
-        parameters: The journey's parameters, already validated.
-        clock: Journey time of this customer.
-        edition: Of the base class's own commands, see `workflows.journey.EDITION`.
-    """
-
-    enrolment: int
-    customer: int
-    trigger: SeenEvent
-    parameters: dict[str, Any] = {}
-    clock: Clock = Clock()
-    edition: int = 1

@@ -38,6 +38,10 @@ class Surface(StrEnum):
     APP = "app"
 
 
+PAID = frozenset({Channel.SMS, Channel.WHATSAPP, Channel.CALL})
+"""Channels of which every message costs; the others are free."""
+
+
 DEFAULT_TOPIC = "offers"
 """What a journey writes about unless it says otherwise."""
 

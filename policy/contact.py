@@ -74,6 +74,7 @@ class Facts:
         campaign_lately: It is a campaign's, and another campaign wrote within the time that one leaves alone.
         reached: The goal it is to lead to, if the customer has come to it.
         held_out: Share of customers whom the campaign it is of leaves out for comparison.
+        left_to: A journey that has the customer to itself, if it is not this one.
         consent: None if the customer has expressed no wish.
         dialogue_since: Since when a person of ours has been talking with the customer.
         sent: What has left to the customer within the longest window of any cap.
@@ -99,6 +100,7 @@ class Facts:
     campaign_lately: bool = False
     reached: str | None = None
     held_out: float = 0
+    left_to: str | None = None
     consent: Consent | None = None
     block: Block | None = None
     dialogue_since: datetime | None = None
@@ -211,6 +213,10 @@ def _blocked(_: Policy, facts: Facts) -> Drop | None:
     return Drop(f"blocked:{facts.block.name}") if facts.block and facts.now < facts.block.until else None
 
 
+def _exclusive(_: Policy, facts: Facts) -> Drop | None:
+    return Drop(f"exclusive:{facts.left_to}") if facts.left_to else None
+
+
 def _dialogue(policy: Policy, facts: Facts) -> Delay | None:
     if facts.dialogue_since is None:
         return None
@@ -297,6 +303,7 @@ RULES = (
     Rule("seen", "the customer has seen it by another channel, and it is not said twice: drops", True, _seen),
     Rule("campaign", "another campaign wrote within the time this one leaves alone: drops", False, _campaign_lately),
     Rule("blocked", "the customer hears nothing for a while: drops", True, _blocked),
+    Rule("exclusive", "another journey has the customer to itself: drops", False, _exclusive),
     Rule("dialogue", "a person of ours is talking with the customer: delays", True, _dialogue),
     Rule("no_consent", "the customer did not agree, or forbade it: drops", False, _no_consent),
     Rule("holdout", "the customer is in a group that gets nothing, for comparison: drops", False, _held_out),

@@ -81,6 +81,7 @@ class Question:
         message: The message it is about; None for one that is only imagined.
         now: Journey time, as is `expires_at`.
         audience: The segment it is for; None if it is for whoever is in the journey.
+        exclusive: Journeys that have whoever is in them to themselves.
         undisturbed: Journey time since which no other campaign may have written; None: it does not matter.
         goal: Event after which it is not sent any more, with the number of the event it must come after.
         held_out: Share of customers whom its campaign leaves out for comparison.
@@ -103,6 +104,7 @@ class Question:
     held_out: float = 0
     once: str | None = None
     said_once: tuple[int, str] | None = None
+    exclusive: Sequence[str] = ()
 
 
 async def person(connection: Connection, customer: int) -> Person:
@@ -153,6 +155,7 @@ async def facts(
         campaign_lately=await _campaign_lately(connection, to.customer, question),
         reached=await _reached(connection, to.customer, question),
         held_out=question.held_out,
+        left_to=await _left_to(connection, to.customer, question),
         consent=Consent(row["given"], row["source"]) if row["source"] is not None else None,
         block=Block(row["name"], row["until"]) if row["name"] is not None else None,
         # What a person of ours answers is the dialogue.
@@ -270,6 +273,19 @@ async def _reached(connection: Connection, customer: int, question: Question) ->
         return None
     name, since = question.goal
     return name if await enrolments.facts_after(connection, customer, [name], since) else None
+
+
+async def _left_to(connection: Connection, customer: int, question: Question) -> str | None:
+    """Return the journey a customer is left to, if it is another one; of two that want them, the first."""
+    if not question.exclusive:
+        return None
+    journey: str | None = await connection.fetchval(
+        "select journey from enrolments where customer_id = $1 and outcome is null and journey = any($2) "
+        "order by id limit 1",
+        customer,
+        question.exclusive,
+    )
+    return None if journey == question.journey else journey
 
 
 async def _sent(connection: Connection, customer: int, since: datetime, except_for: UUID | None) -> list[Sent]:

@@ -184,6 +184,17 @@ async def outcome_of(connection: Connection, event: int) -> str | None:
     return None if row is None else row["note"] or ""
 
 
+async def done_before(connection: Connection, event: KeptEvent, name: str) -> bool:
+    """Whether a customer had done something when another event of theirs was accepted."""
+    found: bool = await connection.fetchval(
+        "select exists (select from events where customer_id = $1 and name = $2 and id < $3)",
+        event.customer,
+        name,
+        event.id,
+    )
+    return found
+
+
 async def waits(connection: Connection, customer: int) -> bool:
     """Whether dispatch has something to look at for a customer."""
     found: bool = await connection.fetchval(

@@ -5,7 +5,8 @@ from typing import Any
 
 import asyncpg
 
-from store import contact
+from domain.messages import PAID, Status
+from store.contact import NOT_SENT
 from store.database import Connection
 
 _ENROLMENT = """
@@ -200,9 +201,54 @@ async def costs(
           and ($4::text is null or journey = $4)
         group by journey, channel, currency, price_currency order by journey, channel, currency, price_currency
         """,
-        list(contact.NOT_SENT),
+        list(NOT_SENT),
         since,
         until,
         journey,
+    )
+    return rows
+
+
+async def reach(connection: Connection, journey: str | None, since: datetime | None) -> list[asyncpg.Record]:
+    """Return, journey by journey, how many customers and texts were reached, and how many by free channels alone.
+
+    A text counts once a stay, whichever channels of a cascade it took. Reached is what was delivered, or more. Whom a
+    paid message has left to, or may have, was not reached by free channels alone, whether it arrived or not.
+
+    Args:
+        journey: Only this one.
+        since: Only what was decided about from this wall time on.
+    """
+    rows: list[asyncpg.Record] = await connection.fetch(
+        """
+        with texts as (
+            select e.journey, m.customer_id, m.template,
+                   bool_or(m.status = any($3)) as reached,
+                   bool_or(m.channel = any($4) and m.status <> all($5)) as paid
+            from messages m join enrolments e on e.id = m.enrolment_id
+            where ($1::text is null or e.journey = $1) and ($2::timestamptz is null or m.created_at >= $2)
+            group by e.journey, m.customer_id, e.id, m.template
+            having bool_or(m.status <> all($5))
+        ), customers as (
+            select journey, customer_id, bool_or(reached) as reached, bool_or(paid) as paid
+            from texts group by journey, customer_id
+        )
+        select journey, c.written_to, c.reached, c.free_alone, t.texts, t.texts_reached, t.texts_free_alone
+        from (
+            select journey, count(*) as written_to, count(*) filter (where reached) as reached,
+                   count(*) filter (where reached and not paid) as free_alone
+            from customers group by journey
+        ) c join (
+            select journey, count(*) as texts, count(*) filter (where reached) as texts_reached,
+                   count(*) filter (where reached and not paid) as texts_free_alone
+            from texts group by journey
+        ) t using (journey)
+        order by journey
+        """,
+        journey,
+        since,
+        [Status.DELIVERED, Status.READ, Status.CLICKED, Status.REPLIED],
+        sorted(PAID),
+        NOT_SENT,
     )
     return rows

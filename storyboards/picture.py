@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from domain.messages import Channel, Draft, MessageClass
+from domain.segments import SegmentLeft
 from storyboards.rehearsal import End, Kind
 from storyboards.story import Fork, Over, Part, Sent, Storyboard, Waits, Way
 from storyboards.ways import in_words
@@ -346,7 +347,7 @@ class _Narrow(_Painter):
 
 def starting(declaration: Declaration) -> list[str]:
     """Return what begins a journey, in words."""
-    return [_rule(rule, "enters") for rule in takes_in(declaration)] or ["takes nobody in any more"]
+    return [_rule(rule) for rule in takes_in(declaration)] or ["takes nobody in any more"]
 
 
 def terms(declaration: Declaration) -> list[str]:
@@ -360,15 +361,16 @@ def terms(declaration: Declaration) -> list[str]:
 def at_any_moment(declaration: Declaration) -> list[tuple[str, str]]:
     """Return what counts wherever a journey is: what it does, and by which events."""
     told = [
-        ("Goal, at any moment", [_rule(rule, "enters") for rule in declaration.ends_on]),
-        ("Leaves it, at any moment", [_rule(rule, "leaves") for rule in declaration.exits_on]),
+        ("Goal, at any moment", [_rule(rule) for rule in declaration.ends_on]),
+        ("Leaves it, at any moment", [_rule(rule) for rule in declaration.exits_on]),
         ("Begins again, without repeating a message", [in_words(each.event_name) for each in declaration.restarts_on]),
     ]
     return [(what, " or ".join(words)) for what, words in told if words]
 
 
-def _rule(rule: Rule, verb: str) -> str:
+def _rule(rule: Rule) -> str:
     if isinstance(rule, OfSegment):
+        verb = "leaves" if rule.event is SegmentLeft else "enters"
         return f"{verb} the segment “{rule.segment}”"
     words = in_words(rule.event.event_name)
     name = getattr(rule.when, "__name__", "")

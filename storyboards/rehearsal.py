@@ -23,9 +23,10 @@ from typing import Any, NoReturn
 from temporalio import workflow
 
 from domain.clock import Clock
-from domain.enrolments import Departure, Outcome, Reply, SeenEvent, Start
+from domain.enrolments import Departure, Outcome, Reply, SeenEvent
 from domain.events import Event
 from domain.messages import DeliverRequest, Delivery, Draft, Order, Status, Verdict
+from domain.runs import Start
 from storyboards.samples import compared, samples
 from storyboards.ways import Arm, Place, Spot, arms_of, is_at, loops_of, place_of_error, place_of_frame
 from workflows.declaration import Declaration
@@ -495,6 +496,10 @@ class _Player(Journey):
         # What will be cheapest nobody knows beforehand: it is drawn in the order in which it is written.
         with self._stage.verb("cascade", asked=within, until=until):
             return await super().cascade(*drafts, until=until, within=within)
+
+    async def reached(self, place: int) -> None:
+        with self._stage.verb("reached"):
+            await super().reached(place)
 
     async def ask(self, *drafts: Draft, within: timedelta) -> Reply | None:
         with self._stage.verb("ask", asked=within):

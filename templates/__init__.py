@@ -8,8 +8,8 @@ An author writes one file per channel and language, found by the template's name
 Files are Liquid. A header between two lines ``---`` holds what is not the body: ``subject`` (email),
 ``title`` and ``link`` (push, inbox), ``topic`` (call), ``button: id | title`` lines
 and ``category`` (whatsapp).
-Variables: ``customer`` (traits), ``event`` (properties of the trigger), ``offer`` (facts of the
-journey, or nothing), ``site`` (address of the client's site), ``company`` (its name), ``parameters``
+Variables: ``customer`` (traits), ``event`` (properties of the trigger), ``offer`` and ``review``
+(facts of the journey, or nothing), ``site`` (address of the client's site), ``company`` (its name), ``parameters``
 (of the journey).
 """
 

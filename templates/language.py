@@ -13,7 +13,7 @@ from liquid.undefined import FalsyStrictUndefined, is_undefined
 
 from templates.values import SiteAddress, hold
 
-ROOTS = frozenset({"customer", "event", "offer", "visit", "words", "answer", "site", "company", "parameters"})
+ROOTS = frozenset({"customer", "event", "offer", "visit", "words", "answer", "review", "site", "company", "parameters"})
 """Names a text may use."""
 
 # Nothing that writes values past `_HeldOutputNode` or reads other files.

@@ -25,6 +25,7 @@ from domain.messages import (
 from templates.files import TextFile, extension, parse_file
 from templates.language import Broken, Missing, variables, write
 from templates.letter import Footer, Letterhead, one_line
+from templates.series import Part, parse_series
 from templates.values import NotAnAddress, SiteAddress, as_address, as_words, clean, hold
 
 __all__ = ["BadText", "BadTexts", "Footer", "MissingVariable", "RenderError", "Text", "Texts", "UnknownTemplate"]
@@ -361,9 +362,15 @@ class _Reader:
         return Texts(self._texts, letterhead, self._locales)
 
     def _read_file(self, path: Path, place: tuple[str, ...], letterhead: Letterhead) -> None:
+        if series := _parse_series_place(place, {*LOCALES, *self._locales}):
+            self._read_series(path, *series, letterhead)
+            return
         named = _parse_place(place, {*LOCALES, *self._locales})
         if named is None:
-            self._problem(path, 1, "a text is found as group/name/channel.locale.md (email) or .txt (others)")
+            rule = (
+                "a text is found as group/name/channel.locale.md (email) or .txt (others), a series as group/…locale.md"
+            )
+            self._problem(path, 1, rule)
             return
         if named[2] not in self._locales:
             return
@@ -381,6 +388,34 @@ class _Reader:
         version = _version(letterhead, channel, source)
         self._texts[named] = Text(template, channel, locale, version, source, file, letterhead)
 
+    def _read_series(self, path: Path, group: str, locale: str, letterhead: Letterhead) -> None:
+        if locale not in self._locales:
+            return
+        try:
+            parts = list(parse_series(path.read_text(encoding="utf-8")))
+        except UnicodeDecodeError:
+            self._problem(path, 1, "is not UTF-8")
+            return
+        except Broken as broken:
+            self._problem(path, broken.line, broken.rule)
+            return
+        for part in parts:
+            self._keep_part(path, part, (f"{group}/{part.name}", part.channel, locale), letterhead)
+
+    def _keep_part(self, path: Path, part: Part, named: tuple[str, Channel, str], letterhead: Letterhead) -> None:
+        template, channel, locale = named
+        if named in self._seen:
+            self._problem(path, part.line, f"{template} has a text for {channel} elsewhere too")
+            return
+        self._seen.add(named)
+        try:
+            file = parse_file(part.source, channel)
+        except Broken as broken:
+            self._problem(path, part.line, f"{part.name}, {channel}: {broken.rule}")
+            return
+        version = _version(letterhead, channel, part.source)
+        self._texts[named] = Text(template, channel, locale, version, part.source, file, letterhead)
+
     def _check_languages(self) -> None:
         for template, channel in sorted({(template, channel) for template, channel, _ in self._seen}):
             for locale in self._locales:
@@ -390,6 +425,14 @@ class _Reader:
 
     def _problem(self, path: Path, line: int, rule: str) -> None:
         self._problems.append(f"{path}:{line}: {rule}")
+
+
+def _parse_series_place(place: tuple[str, ...], locales: Collection[str]) -> tuple[str, str] | None:
+    """Return group and language of a series."""
+    if len(place) != 2:
+        return None
+    named = re.fullmatch(r"[^.]+\.([a-z]{2,3})\.md", place[1])
+    return (place[0], named[1]) if named and named[1] in locales else None
 
 
 def _parse_place(place: tuple[str, ...], locales: Collection[str]) -> tuple[str, Channel, str] | None:

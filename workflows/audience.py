@@ -36,17 +36,20 @@ class InSegment(OfSegment):
 
     keeps: bool
     enters: bool
+    won_back: bool
 
-    def __init__(self, segment: str, *, keeps: bool = False, enters: bool = True) -> None:
+    def __init__(self, segment: str, *, keeps: bool = False, enters: bool = True, won_back: bool = False) -> None:
         """Name the segment.
 
         Args:
             keeps: Whether whoever leaves the segment stays in the journey.
             enters: False for a journey that takes nobody in any more, whose stays are for the segment all the same.
+            won_back: Whether leaving it is the goal: of a segment of those who do nothing, doing anything.
         """
         super().__init__(SegmentEntered, _is(segment) if enters else _nobody, segment=segment)
         object.__setattr__(self, "keeps", keeps)
         object.__setattr__(self, "enters", enters)
+        object.__setattr__(self, "won_back", won_back)
 
 
 class Enters(OfSegment):
@@ -87,12 +90,12 @@ def _of_both(segment: str) -> Any:
     return when
 
 
-def leaving(starts: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Return the exits that belong to starts."""
+def leaving(starts: Iterable[Rule], *, won_back: bool = False) -> tuple[Rule, ...]:
+    """Return the exits that belong to starts; or the goals, of those whom it wins back to leave their segment."""
     return tuple(
         OfSegment(SegmentLeft, _of_both(rule.segment), segment=rule.segment)
         for rule in starts
-        if isinstance(rule, InSegment) and not rule.keeps
+        if isinstance(rule, InSegment) and not rule.keeps and rule.won_back is won_back
     )
 
 

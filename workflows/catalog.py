@@ -6,7 +6,7 @@ from typing import Any
 
 from domain.events import Event
 from domain.messages import DEFAULT_TOPIC
-from workflows.declaration import Declaration, DeclarationError, Role, Rule, texts_named
+from workflows.declaration import Declaration, DeclarationError, Role, Rule, texts_named, texts_planned
 from workflows.journey import Journey, declaration_of
 from workflows.mistakes import Text, is_event, parameter_mistakes, text_mistakes
 from workflows.source import place_of
@@ -96,7 +96,7 @@ class Catalog:
         """
         known, languages, wrong = list(texts), list(locales), []
         for declaration in self.journeys.values():
-            named = texts_named(declaration.workflow)
+            named = [*texts_named(declaration.workflow), *texts_planned(declaration.parameters)]
             own = {(text.template, text.channel) for text in named}
             wrong += text_mistakes(named, known, languages)
             wrong += parameter_mistakes(
@@ -120,6 +120,11 @@ class Catalog:
             for each in self.journeys.values()
             if each.name == declaration.name or (shared is not None and each.limited_with == shared)
         ]
+
+    @property
+    def exclusive(self) -> list[str]:
+        """Journeys beside which nobody else writes marketing, see `Declaration.exclusive`."""
+        return sorted(each.name for each in self.journeys.values() if each.exclusive)
 
     def event(self, name: str) -> type[Event] | None:
         """Return the declaration of an event, if any enabled journey has one."""

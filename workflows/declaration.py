@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from domain.events import Event
 from domain.messages import Channel
+from workflows.drafts import Cascade
+from workflows.plan import Plan
 from workflows.source import written_classes
 
 if TYPE_CHECKING:
@@ -38,12 +40,16 @@ class Rule:
         any_key: Of a goal or exit: whether it ends the customer's stay of whatever key, as a contract ends the
             reminders of every visit.
         first: Of a start: only the first event of this name that the customer ever did starts the journey.
+        if_done: Of a start: only customers who have done this before.
+        unless_done: Of a start: only customers who have never done this before.
     """
 
     event: type[Event]
     when: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None
     any_key: bool = False
     first: bool = field(default=False, kw_only=True)
+    if_done: type[Event] | None = field(default=None, kw_only=True)
+    unless_done: type[Event] | None = field(default=None, kw_only=True)
 
     def holds(self, trigger: Mapping[str, Any], event: Mapping[str, Any], *, in_doubt: bool) -> bool:
         """Whether the condition holds; `in_doubt` answers where it fails on what the backend sent."""
@@ -81,6 +87,8 @@ class Declaration:
         keywords: Words a customer may write in a chat, and the event each makes of itself; lower case.
         holdout: Share of customers who get nothing of it, unless the policy says another.
         says_once: Whether what the customer has seen by one channel is not sent by another.
+        exclusive: Whether no other journey and no campaign writes marketing to whoever is in it.
+        blocks_for: Name of the parameter that says for how long nothing at all is sent from its start on.
         source: File and line, for whoever has to mend the declaration.
     """
 
@@ -104,6 +112,8 @@ class Declaration:
     holdout: float
     source: str
     keywords: Mapping[str, type[Event]] = field(default_factory=dict)
+    exclusive: bool = False
+    blocks_for: str | None = None
 
     @property
     def pack(self) -> str:
@@ -173,9 +183,27 @@ def texts_named(workflow: type) -> list[NamedText]:
     for written in written_classes(workflow):
         for node in ast.walk(written.tree):
             match node:
-                case ast.Call(func=ast.Name(id=channel), args=[expression, *_], keywords=keywords) if channel in names:
+                case ast.Call(func=ast.Name(id=name), args=[expression]) if isinstance(
+                    written.names.get(name), Cascade
+                ):
+                    template = written.value(expression)
+                    if isinstance(template, str):
+                        cascade: Cascade = written.names[name]
+                        found += [NamedText(channel, template, written.at(node)) for channel in cascade.channels]
+                case ast.Call(func=ast.Name(id=name), args=[expression, *_], keywords=keywords) if name in names:
                     template = written.value(expression)
                     if isinstance(template, str):
                         monthly = any(each.arg == "edition" for each in keywords)
-                        found.append(NamedText(Channel(channel), template, written.at(node), monthly))
+                        found.append(NamedText(Channel(name), template, written.at(node), monthly))
     return found
+
+
+def texts_planned(parameters: Parameters) -> list[NamedText]:
+    """Return the texts that plans among a journey's parameters name, with file and line."""
+    plans = (value for value in parameters.__dict__.values() if isinstance(value, Plan))
+    return [
+        NamedText(channel, message.text, message.source)
+        for plan in plans
+        for message in plan.messages
+        for channel in message.channels
+    ]

@@ -1,5 +1,6 @@
 """The author's words for messages: `email("group/name")` and so on."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
@@ -80,3 +81,27 @@ def either(declared: Draft, *others: Draft) -> Draft:
     if any(each.model_copy(update={"channel": declared.channel}) != declared for each in others):
         raise ValueError("either names one text, in several channels")
     return declared.model_copy(update={"others": channels})
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A cascade a pack uses again and again: one text by several channels, in this order.
+
+    Example:
+        free_first = Cascade(push, email, sms)
+        await self.cascade(*free_first("group/name"), until=Status.DELIVERED, within=timedelta(hours=4))
+    """
+
+    drafting: tuple[Drafting, ...]
+
+    def __init__(self, *drafting: Drafting) -> None:
+        object.__setattr__(self, "drafting", drafting)
+
+    def __call__(self, template: str) -> tuple[Draft, ...]:
+        """Return a text's messages by each of the channels."""
+        return tuple(draft(template) for draft in self.drafting)
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """The channels, in order."""
+        return tuple(draft.channel for draft in self("group/name"))

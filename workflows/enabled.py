@@ -26,6 +26,14 @@ from workflows.mortgage_agents.deal_stage import DealStage
 from workflows.mortgage_agents.first_deal_survey import FirstDealSurvey
 from workflows.mortgage_agents.reactivation import Reactivation
 from workflows.mortgage_agents.welcome_by_segment import WelcomeBySegment
+from workflows.payday_loans import segments as payday_loans
+from workflows.payday_loans.abandoned_first_loan import AbandonedFirstLoan
+from workflows.payday_loans.new_customer import NewCustomer
+from workflows.payday_loans.refusal_block import RefusalBlock
+from workflows.payday_loans.registration_chain import RegistrationChain
+from workflows.payday_loans.repeat_customer import RepeatCustomer
+from workflows.payday_loans.uncollected_loan import UncollectedLoan
+from workflows.payday_loans.win_back import WinBack
 
 JOURNEYS: tuple[type[Journey[Any]], ...] = (
     AbandonedApplication,
@@ -45,6 +53,13 @@ JOURNEYS: tuple[type[Journey[Any]], ...] = (
     Reactivation,
     FirstPurchase,
     LimitReminder,
+    RegistrationChain,
+    AbandonedFirstLoan,
+    UncollectedLoan,
+    NewCustomer,
+    RepeatCustomer,
+    RefusalBlock,
+    WinBack,
 )
 
 
@@ -52,6 +67,7 @@ SEGMENTS: Mapping[str, tuple[Segment, ...]] = {
     "car_credit": car_credit.SEGMENTS,
     "car_dealer": car_dealer.SEGMENTS,
     "mortgage_agents": mortgage_agents.SEGMENTS,
+    "payday_loans": payday_loans.SEGMENTS,
 }
 """Those of each pack; they come with any of its journeys."""
 

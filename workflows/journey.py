@@ -28,7 +28,6 @@ with workflow.unsafe.imports_passed_through():
         Outcome,
         Reply,
         SeenEvent,
-        Start,
     )
     from domain.events import Event
     from domain.messages import (
@@ -42,6 +41,7 @@ with workflow.unsafe.imports_passed_through():
         Status,
         Verdict,
     )
+    from domain.runs import MOST_LINES, MOST_MESSAGES, MOST_UNREAD, Continuation, Start
     from workflows.audience import leaving
     from workflows.declaration import (
         Declaration,
@@ -62,7 +62,8 @@ EDITION = 3
 
 2: a wait that is over before it begins takes a timer too. A run's commands do not depend on how long its
 waits are, and durations can be changed while it is under way.
-3: what an operator does straight in Temporal is entered in the audit log.
+3: what an operator does straight in Temporal is entered in the audit log, and a run whose history has grown long
+goes on as a new one.
 """
 
 _TRANSACTIONAL, _MARKETING = Priority(priority_key=1), Priority(priority_key=3)
@@ -126,12 +127,17 @@ class Journey(Generic[P]):
         self._occurrences: dict[str, int] = {}
         self._awaited: dict[str, set[Status]] = {}
         self._log: list[str] = []
+        self._untold = 0
         self._waits: list[_Wait] = []
         self._counts_from: datetime | None = None
         self._best_hour: int | None = None
+        self._place = 0
         self._restarted = False
+        self._continues = False
         self._paused = False
         self._departure: Departure | None = None
+        if start.before:
+            self._take_up(start.before)
 
     # What the author writes and uses.
 
@@ -159,6 +165,16 @@ class Journey(Generic[P]):
         """When what began the journey happened, in journey time."""
         return self._start.trigger.at
 
+    @property
+    def stirred(self) -> datetime:
+        """When the customer last did anything this journey hears of, in journey time; its trigger counts."""
+        return self._stirred
+
+    @property
+    def place(self) -> int:
+        """How far in its plan the journey has come, as `reached` was told; 0 at first."""
+        return self._place
+
     def latest(self, event: type[E]) -> E | None:
         """Return the newest event of a kind this run has seen, its trigger included."""
         seen = self._latest.get(event.event_name)
@@ -181,9 +197,9 @@ class Journey(Generic[P]):
         self._counts_from = due
 
     async def wait_until(self, moment: datetime) -> None:
-        """Wait until a journey time; one that has passed takes no time."""
+        """Wait until a moment of journey time; one that has passed takes no time."""
         await self._until(moment, f"{moment:%d %b %H:%M} UTC")
-        self._counts_from = None
+        self._counts_from = moment
 
     async def wait_since_start(self, duration: timedelta) -> None:
         """Wait until a journey duration has passed since what began the journey.
@@ -285,6 +301,24 @@ class Journey(Generic[P]):
             if reply := answered():
                 return reply
         return None
+
+    async def reached(self, place: int) -> None:
+        """Say that the journey's plan is done up to a place; where `steps()` begin anew, they go on from `place`.
+
+        This is where a run whose history has grown long goes on as a new one. No other moment would do in the
+        middle of `steps()`: how often a loop has gone round, which way was taken and what a `wait_for` has
+        seen is known to the coroutine alone, and walking it again from its beginning would wait and ask again.
+        """
+        self._raise_if_interrupted()
+        forward = place > self._place
+        self._place = place
+        self._continues = forward and self._has_grown_long()
+        self._raise_if_interrupted()
+
+    def left_at(self, *drafts: Draft) -> datetime | None:
+        """Return when the first of some drafts left, in journey time; None if none of them has."""
+        found = [self._deliveries[draft.step] for draft in drafts if draft.step in self._deliveries]
+        return min((each.at for each in found if each.gone and each.at), default=None)
 
     # What reaches a run from outside. Dispatch forwards a customer's events in order, at least
     # once; the sequence makes a second arrival harmless.
@@ -402,9 +436,14 @@ class Journey(Generic[P]):
         """Walk the steps until the journey is over, then record how it ended."""
         try:
             while self._departure is None:
-                self._restarted = False
-                self._counts_from = None
                 await self._walk()
+                if self._restarted:
+                    # Nothing is lost by a new run where everything begins anew.
+                    self._continues = self._continues or self._has_grown_long()
+                    self._restarted = False
+                    self._counts_from = None
+                if self._continues and self._departure is None:
+                    await self._continue()
         except asyncio.CancelledError:
             self._departure = Departure(sequence=self._seen, outcome=Outcome.CANCELLED)
             await self._record()
@@ -431,6 +470,57 @@ class Journey(Generic[P]):
             raise RuntimeError(f"{type(self).__name__}.steps() raised {type(error).__name__}") from error
         self._departure = Departure(sequence=self._seen, outcome=Outcome.FINISHED)
 
+    def _has_grown_long(self) -> bool:
+        return self._start.edition >= 3 and workflow.info().is_continue_as_new_suggested()
+
+    async def _continue(self) -> None:
+        """Go on as a new run, under the same id, unless the journey is over by now."""
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._departure is None:
+            # A new history may have the commands of the present release.
+            update = {"edition": EDITION, "before": self._handed_on()}
+            workflow.continue_as_new(self._start.model_copy(update=update))
+
+    def _handed_on(self) -> Continuation:
+        known = dict(list(self._deliveries.items())[-MOST_MESSAGES:])
+        messages = {str(each.message) for each in known.values()}
+        return Continuation(
+            began=self._began,
+            place=self._place,
+            sequence=self._seen,
+            stirred=self._stirred,
+            counts_from=self._counts_from,
+            best_hour=self._best_hour,
+            latest=self._latest,
+            unread=tuple(self._unread[-MOST_UNREAD:]),
+            replies={message: reply for message, reply in self._replies.items() if message in messages},
+            statuses={message: status for message, status in self._statuses.items() if message in messages},
+            deliveries=known,
+            occurrences=self._occurrences,
+            awaited={step: frozenset(self._awaited[step]) for step in known if step in self._awaited},
+            log=tuple(self._log[-MOST_LINES:]),
+            untold=self._untold + max(len(self._log) - MOST_LINES, 0),
+            paused=self._paused,
+        )
+
+    def _take_up(self, before: Continuation) -> None:
+        self._began = before.began
+        self._place = before.place
+        self._seen = before.sequence
+        self._stirred = before.stirred
+        self._counts_from = before.counts_from
+        self._best_hour = before.best_hour
+        self._latest = dict(before.latest)
+        self._unread = list(before.unread)
+        self._replies = dict(before.replies)
+        self._statuses = dict(before.statuses)
+        self._deliveries = dict(before.deliveries)
+        self._occurrences = dict(before.occurrences)
+        self._awaited = {step: set(statuses) for step, statuses in before.awaited.items()}
+        self._log = list(before.log)
+        self._untold = before.untold
+        self._paused = before.paused
+
     async def _record(self) -> None:
         """Write the outcome to our own tables: the one closing record of a run."""
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -445,7 +535,7 @@ class Journey(Generic[P]):
 
     @property
     def _interrupted(self) -> bool:
-        return self._departure is not None or self._restarted
+        return self._departure is not None or self._restarted or self._continues
 
     def _raise_if_interrupted(self) -> None:
         # CancelledError, because an author's `except Exception` must not swallow it.
@@ -503,6 +593,8 @@ class Journey(Generic[P]):
                 break
             assert delivery.not_before is not None
             await self._until(delivery.not_before, f"{draft.channel} {draft.template}: {delivery.reason}", policy=True)
+        # The newest last: they are what a next run is told of.
+        self._deliveries.pop(draft.step, None)
         self._deliveries[draft.step] = delivery
         self._best_hour = delivery.best_hour if delivery.best_hour is not None else self._best_hour
         if delivery.gone:
@@ -619,7 +711,8 @@ class Journey(Generic[P]):
 
     def _describe(self) -> None:
         """Tell in the Temporal UI, in words, where the run stands."""
-        earlier = f"{len(self._log) - 10} earlier; " if len(self._log) > 10 else ""
+        told = len(self._log) + self._untold
+        earlier = f"{told - 10} earlier; " if told > 10 else ""
         lines = [f"**Sent so far:** {earlier}{'; '.join(self._log[-10:]) or 'nothing'}"]
         if self._departure:
             lines.append(
@@ -654,6 +747,8 @@ def journey(
     holdout: float = 0.0,
     says_once: bool = False,
     at_best_hour: bool = False,
+    exclusive: bool = False,
+    blocks_for: str | None = None,
 ) -> Callable[[J], J]:
     """Declare a journey: a class decorator that makes it a Temporal workflow. No side effect.
 
@@ -678,13 +773,17 @@ def journey(
             says another.
         says_once: What the customer has seen of a stay by one channel is not sent by another.
         at_best_hour: `wait_since_start` goes on to the hour at which the customer reacts most.
+        exclusive: No other journey and no campaign writes marketing to whoever is in it; what they have to say
+            meanwhile is dropped.
+        blocks_for: Name of the parameter that says for how long, from the event that starts it, nothing at all
+            is sent to the customer. Counts from the transaction that accepts the event, and lifts by itself.
     """
 
     def declare(cls: J) -> J:
         cls._declared = {
             "starts_on": as_rules(starts_on),
             "key": key,
-            "ends_on": as_rules(ends_on),
+            "ends_on": (*as_rules(ends_on), *leaving(as_rules(starts_on), won_back=True)),
             "exits_on": (*as_rules(exits_on), *leaving(as_rules(starts_on))),
             "restarts_on": as_events(restarts_on),
             "listens_to": as_events(listens_to),
@@ -697,6 +796,8 @@ def journey(
             "keywords": keywords or {},
             "says_once": says_once,
             "holdout": holdout,
+            "exclusive": exclusive,
+            "blocks_for": blocks_for,
         }
         cls._asks_hour = at_best_hour
         # What is no event is told with all other mistakes, when the journey is to run.

@@ -51,6 +51,9 @@ def declaration_mistakes(workflow: type, declared: "Declaration") -> list[str]:
         yield from (f"{told('keywords')}: {problem}" for problem in _wrong_keywords(declared))
         if not 0 <= declared.holdout < 1:
             yield f"{told('holdout')}: holdout of {declared.name} is a share, from 0 to less than 1"
+        blocks_for = getattr(declared.parameters, declared.blocks_for or "", None)
+        if declared.blocks_for is not None and not (isinstance(blocks_for, timedelta) and blocks_for > timedelta(0)):
+            yield f"{told('blocks_for')}: blocks_for must name a parameter of {declared.name} that is a duration"
         for name in sorted(ROOTS & declared.facts.keys()):
             yield f"{told('facts')}: texts know {name} as something else; give these facts another name"
 
@@ -166,6 +169,9 @@ def _wrong_event(event: object) -> str | None:
 
 def _wrong_condition(rule: "Rule", where: str, name: str) -> Iterator[str]:
     when: Any = rule.when
+    for needed in (rule.if_done, rule.unless_done):
+        if needed is not None and (name != "starts_on" or not is_event(needed)):
+            yield f"{where}: if_done and unless_done of a rule in starts_on name an event the customer may have done"
     if when is None:
         return
     if not callable(when):

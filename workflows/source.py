@@ -12,7 +12,9 @@ from typing import Any
 UNKNOWN = object()
 """What an expression comes to is known only when the journey runs."""
 
-VERBS = frozenset({"send", "wait", "wait_until", "wait_since_start", "until_quiet", "wait_for", "cascade", "ask"})
+VERBS = frozenset(
+    {"send", "wait", "wait_until", "wait_since_start", "until_quiet", "wait_for", "cascade", "ask", "reached"}
+)
 """What a journey does with time and customers; each is awaited."""
 
 

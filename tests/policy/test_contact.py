@@ -54,6 +54,7 @@ OBJECTIONS: dict[str, tuple[Policy, dict[str, Any], Drop | Delay]] = {
     "seen": (Policy(), {"seen_by": Channel.INBOX}, Drop("seen:inbox")),
     "campaign": (Policy(), {"campaign_lately": True}, Drop("campaign:another one wrote lately")),
     "blocked": (Policy(), {"block": Block("refused", NOON + HOUR)}, Drop("blocked:refused")),
+    "exclusive": (Policy(), {"left_to": "WinBack"}, Drop("exclusive:WinBack")),
     "dialogue": (Policy(), {"dialogue_since": NOON - HOUR}, Delay("dialogue", NOON + HOUR)),
     "no_consent": (
         Policy(),

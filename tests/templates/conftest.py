@@ -28,6 +28,7 @@ def values(**others: object) -> dict[str, Any]:
         "visit": {"day": "28.11", "hour": "18:30", "centre": "North"},
         "words": {"text": "17"},
         "answer": {"words": "17"},
+        "review": None,
         "site": "https://cars.example",
         "company": "Cars",
         "parameters": {},

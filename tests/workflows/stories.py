@@ -246,6 +246,25 @@ class Ladder(Journey):
         await self.wait(30 * DAY)
 
 
+class SerialBegun(Event, name="serial_begun"):
+    """Starts the serial."""
+
+
+@journey(starts_on=SerialBegun, ends_on=StoryEnded, listens_to=Visited)
+class Serial(Journey):
+    """Tells one part a day, twelve in all, and then thanks whoever has come meanwhile."""
+
+    PARTS = 12
+
+    async def steps(self) -> None:
+        for part in range(self.place, self.PARTS):
+            await self.send(inbox(TEXT, again=True))
+            await self.wait(DAY)
+            await self.reached(part + 1)
+        visit = await self.wait_for(Visited, within=DAY)
+        await self.send(inbox(OTHER if visit and visit.rooms == 3 else LAST))
+
+
 @journey(starts_on=InSegment("quiet_month"), ends_on=StoryEnded)
 class QuietOnes(Journey):
     """Says twice that somebody is missed."""
@@ -269,5 +288,5 @@ class PatientOnes(Journey):
 
 STORIES = (
     *(QuietOnes, PatientOnes, OneLetter, Ladder, Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question),
-    *(Visit, Monthly, Useful, Thrift),
+    *(Visit, Monthly, Useful, Thrift, Serial),
 )
