@@ -94,6 +94,8 @@ def _flipped(payload: Payload) -> Payload:
         (f"a:{A[:-4]}", "key 1 must be 32 bytes in base64"),
         (f"b:{B},a:{A[:-2]}!!", "key 2 must be 32 bytes in base64"),
     ],
+    # Keys are drawn anew by each process, which must agree about the tests there are.
+    ids=["no id", "an empty one", "a space", "too long an id", "twice", "too short", "no base64"],
 )
 def test_wrong_keys_are_refused_at_start_and_never_shown(
     keys: str, wrong: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
