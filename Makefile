@@ -30,7 +30,7 @@ demo: $(INSTALLED)
 	$(BIN)/journeys demo $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/pytest --numprocesses=3 --dist=loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 # First what was recorded before must still replay: a recording is added to, never replaced.
 record: $(INSTALLED)
