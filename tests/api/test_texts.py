@@ -227,7 +227,7 @@ async def test_a_whatsapp_keeps_to_its_channels_rules(scene: Scene, source: str,
 
 
 async def test_a_whatsapp_names_a_category_that_there_is(scene: Scene) -> None:
-    good = "---\ncategory: marketing\n---\nSpring is here: {{ site }}/spring"
+    good = "---\ncategory: marketing\n---\nSpring is here: {{ site }}/spring has it all."
     refused = await draft(scene, good.replace("marketing", "promotion"), WHATSAPP)
     assert refused.json()["errors"][0]["rule"] == (
         "line 2: a category is one of marketing, utility, authentication, session, once"
