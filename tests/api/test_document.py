@@ -34,6 +34,7 @@ from api.app import create_app
 from api.context import Context
 from cli.stack import EmbeddedStack
 from dispatch.plan import plan, summarise
+from dispatch.temporal import connect
 from domain.messages import Channel, Status
 from policy.showing import impression
 from segments import form as forms
@@ -310,7 +311,7 @@ async def campaigning(context: Context) -> AsyncIterator[None]:
     """Run campaigns, as a worker does."""
     async with (
         delivering(context.pool, context.catalog, context.settings, context.deployment) as deliver,
-        build_campaigns_worker(context.temporal, deliver, context.pool),
+        build_campaigns_worker(await connect(), deliver, context.pool),
     ):
         yield
 
