@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.auditing import Audited
 from api.context import Context, Ctx, Db, Operator, Reader
 from api.problems import Problem, documented
 from domain.messages import Button, Channel
@@ -114,12 +115,17 @@ async def list_blocked_senders(_: Reader, db: Db) -> list[SenderBlock]:
 
 @router.delete("/senders/{sender}/block", status_code=204, responses=documented(401, 403, 404, 422, 503))
 async def lift_sender_block(
-    sender: Annotated[str, Path(pattern=r"^\+[1-9]\d{6,14}$", examples=["+14155550100"])], ctx: Ctx, _: Operator
+    sender: Annotated[str, Path(pattern=r"^\+[1-9]\d{6,14}$", examples=["+14155550100"])],
+    ctx: Ctx,
+    _: Operator,
+    audited: Audited,
 ) -> None:
     """Use a sender again before its time."""
     async with ctx.pool.acquire() as connection:
         if not await whatsapp.lift_sender_block(connection, sender):
             raise Problem(404, "not_blocked", "this sender is not blocked")
+    # Now it is known to be a number of ours, and nobody else's.
+    audited.facts["sender"] = sender
 
 
 async def submit(ctx: Context, connection: Connection, text: Text, edition: str, by: str) -> Submission:

@@ -430,11 +430,29 @@ class SecondQuiz(Journey):
         await self.send(email("abandoned_application/full"))
 
 
+class AskedBegun(Event, name="asked_begun"):
+    """Starts a journey, and tells something."""
+
+    score: int
+
+
+@journey(starts_on=AskedBegun, keywords={"ask": AskedBegun})
+class Asked(Journey):
+    """Has a keyword for what no word tells."""
+
+    async def steps(self) -> None:
+        await self.send(email("abandoned_application/full"))
+
+
 def test_keywords_are_what_people_write_and_mean_one_thing() -> None:
     with pytest.raises(DeclarationError) as wrong:
         Catalog.of([Shouted])
     assert "the keyword 'Quiz ' must be written in lower case" in str(wrong.value)
     assert "the keyword other makes probe_begun of itself, which does not start Shouted" in str(wrong.value)
+    with pytest.raises(
+        DeclarationError, match="the keyword ask makes asked_begun of itself, whose score no word tells"
+    ):
+        Catalog.of([Asked])
     with pytest.raises(DeclarationError, match="the keyword quiz means something else in FirstQuiz"):
         Catalog.of([FirstQuiz, SecondQuiz])
     assert Catalog.of([FirstQuiz]).keywords == {"quiz": ProbeBegun}

@@ -42,7 +42,7 @@ def deployment(file: Path, says: str = "") -> Deployment:
         (
             "[policy]\nquiet_hours = {fax = [8, 21]}",
             "policy.quiet_hours.fax",
-            "'email', 'sms', 'whatsapp', 'push', 'call' or 'inbox'",
+            "'email', 'sms', 'whatsapp', 'push', 'web_push', 'call', 'inbox', 'popup' or 'banner'",
         ),
         ('default_time_zone = "Mars/Base"', "default_time_zone", "must be an IANA time zone, such as Europe/Berlin"),
         ('default_time_zone = "../etc/passwd"', "default_time_zone", "must be an IANA time zone"),

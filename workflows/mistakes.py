@@ -193,6 +193,9 @@ def _wrong_keywords(declared: "Declaration") -> Iterator[str]:
             yield f"the keyword {word!r} must be written in lower case, with single spaces"
         if event not in begins:
             yield f"the keyword {word} makes {_named(event)} of itself, which does not start {declared.name}"
+        if required := [name for name, field in event.model_fields.items() if field.is_required()]:
+            # It could never be dispatched, and nobody would hear what the customer wrote.
+            yield f"the keyword {word} makes {_named(event)} of itself, whose {', '.join(required)} no word tells"
 
 
 def _never(declared: "Declaration") -> Iterator[tuple[str, str]]:

@@ -11,7 +11,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
+from google.protobuf.duration_pb2 import Duration
 from pydantic import SecretStr
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.client import Client
 
 from api.app import create_app
 from cli.stack import EmbeddedStack
@@ -19,6 +22,8 @@ from store import keys
 from store.keys import GivenKey, Scope
 from store.migrate import migrate
 from tests.api.scene import DECODER, INBOX, OPERATOR, PUBLIC, READER, WRITER, Providers, Scene
+
+PUSH_SERVICE = "fcm.googleapis.com"
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +46,13 @@ async def app(stack: EmbeddedStack, providers: Providers) -> AsyncIterator[FastA
 
 @contextlib.asynccontextmanager
 async def application(stack: EmbeddedStack, providers: Providers, database: str) -> AsyncIterator[FastAPI]:
-    """Run the product's application on a database of its own; the environment is its own meanwhile."""
+    """Run the product's application on a database and a namespace of its own; so is the environment meanwhile.
+
+    Its runs would be taken up by workers of other databases otherwise, which know its conversations and campaigns by
+    the same numbers.
+    """
     url = await stack.create_database(database)
+    await _create_namespace(stack, database)
     await asyncio.to_thread(migrate, url)
     public_key = providers.sendgrid_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     with pytest.MonkeyPatch.context() as patch:
@@ -55,7 +65,8 @@ async def application(stack: EmbeddedStack, providers: Providers, database: str)
             "SENDGRID_WEBHOOK_PUBLIC_KEY": base64.b64encode(public_key).decode(),
             "CALL_CENTRE_SECRET": providers.call_centre_secret,
             "APP_WEBHOOK_SECRET": providers.app_secret,
-            "WEB_PUSH_SERVICES": "fcm.googleapis.com",
+            "WEB_PUSH_SERVICES": PUSH_SERVICE,
+            "TEMPORAL_NAMESPACE": database,
             "JOURNEYS_PAYLOAD_KEYS": f"a:{base64.b64encode(secrets.token_bytes(32)).decode()}",
         }.items():
             patch.setenv(name, value)
@@ -70,8 +81,10 @@ async def application(stack: EmbeddedStack, providers: Providers, database: str)
 
 
 @pytest.fixture
-async def scene(app: FastAPI, providers: Providers) -> AsyncIterator[Scene]:
+async def scene(app: FastAPI, providers: Providers, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     """Customers, messages and what becomes of them, as a test speaks of them."""
+    # Read with every subscription; tests that use the stack set it as the stack has it.
+    monkeypatch.setenv("WEB_PUSH_SERVICES", PUSH_SERVICE)
     async with client_of(app) as client:
         yield Scene(client, app.state.context, providers)
 
@@ -80,6 +93,14 @@ def client_of(app: FastAPI) -> httpx.AsyncClient:
     """A client that asks an application in this process."""
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1")
+
+
+async def _create_namespace(stack: EmbeddedStack, name: str) -> None:
+    client = await Client.connect(stack.temporal_address)
+    retention = Duration(seconds=86_400)
+    await client.workflow_service.register_namespace(
+        RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+    )
 
 
 def _given_keys() -> list[GivenKey]:

@@ -84,16 +84,23 @@ class Known:
         here: For single operations, before what is for every one.
         queries: What single operations are asked with, for they are seldom asked it by chance.
         paths: What they are asked about, where it takes several parameters to name one thing.
+        bodies: What they are told, where a whole must agree with itself.
     """
 
     anywhere: Values
     here: dict[str, Values]
     queries: dict[str, dict[str, str]]
     paths: dict[str, dict[str, Any]]
+    bodies: dict[str, Any]
 
     def instead(self, operation: str, given: Any) -> Any:
         """Put known values in the place of two made up ones out of three."""
         return _instead({**self.anywhere, **self.here.get(operation, {})}, given)
+
+    def body(self, operation: str, given: Any) -> Any:
+        """Tell an operation every other time what it is seldom told by chance."""
+        told = self.bodies.get(operation)
+        return told if told and _chance(given) % 2 else self.instead(operation, given)
 
     def path(self, operation: str, given: Any) -> Any:
         """Name what there is two times out of three."""

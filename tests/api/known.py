@@ -3,8 +3,13 @@
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from domain.campaigns import CampaignForm, Step
 from domain.messages import Channel, Status
+from segments import form as forms
+from store import campaigns, segments
+from store.segments import NewVersion
 from tests.api.scene import WRITER, Person, Scene, email_event
+from tests.channels.browser import Browser
 
 WORDS = ("text", "character varying", "jsonb", "ARRAY", "bytea")
 """Types of columns that can hold what somebody is called, reached at, or wrote."""
@@ -13,6 +18,7 @@ OURS = {
     "alembic_version": {"version_num"},
     "api_keys": {"name", "scopes"},
     "api_tokens": {"key", "token_hash"},
+    "bank_rates": {"bank", "region"},
     "audit": {"actor", "action", "subject", "detail"},
     "audit_answers": {"answer", "detail"},
     "blocks": {"name", "source"},
@@ -29,6 +35,7 @@ OURS = {
     "erasures": {"requested_by"},
     "events": {"source", "type", "note"},
     "identities": {"kind"},
+    "impressions": {"surface"},
     "installation": {"address_salt"},
     "operator_notices": {"kind", "answer"},
     "messages": {
@@ -80,8 +87,8 @@ OURS = {
 }
 """Columns of such types that hold no words of customers: names, codes, ids and hashes of ours or of providers.
 
-`customers.locale` and `.time_zone` are tags and names from closed lists, and emptied all the same; a
-`provider_erasures.subject` exists only after an erasure, see the tests of that.
+`bank_rates` counts all customers together. `customers.locale` and `.time_zone` are tags and names from closed lists,
+and emptied all the same; a `provider_erasures.subject` exists only after an erasure, see the tests of that.
 """
 
 
@@ -92,17 +99,20 @@ class Known:
     Attributes:
         mark: In everything a backend, a provider or they themselves told.
         email: A letter they were sent.
+        browser: One of theirs that takes pushes.
     """
 
     person: Person
     mark: str
     email: UUID
+    browser: Browser
 
     @property
     def markers(self) -> list[str]:
         """Every word that is theirs alone."""
         person = self.person
-        return [self.mark, person.user_id, person.email, person.phone, person.token]
+        keys = self.browser.keys
+        return [self.mark, person.user_id, person.email, person.phone, person.token, keys.p256dh, keys.auth]
 
 
 async def columns(scene: Scene) -> set[tuple[str, str, str]]:
@@ -145,6 +155,8 @@ async def well_known(scene: Scene) -> Known:
         traits={"plan": mark},
         context={"device": {"token": f"{mark}-token", "type": mark}},
     )
+    browser = Browser(f"https://fcm.googleapis.com/fcm/send/{mark}")
+    await scene.tells("identify", person.user_id, context={"device": {"subscription": browser.subscription}})
     await scene.tells(
         "track",
         person.user_id,
@@ -163,7 +175,32 @@ async def well_known(scene: Scene) -> Known:
     assert (await scene.as_operator("POST", f"/v1/customers/{person.user_id}/consents", consent)).status_code == 201
     await scene.as_operator("POST", f"/v1/customers/{person.user_id}/blocks", {"name": "complaint", "lasts": "P1D"})
     await scene.as_operator("PUT", f"/v1/customers/{person.user_id}/dialogue")
-    return Known(person, mark, email)
+    await _is_in_a_segment_and_its_campaign(scene, person)
+    return Known(person, mark, email, browser)
+
+
+async def _is_in_a_segment_and_its_campaign(scene: Scene, person: Person) -> None:
+    name = f"known_{uuid4().hex[:12]}"
+    steps = (Step(channel=Channel.SMS, template="campaigns/tyres"),)
+    async with scene.context.pool.acquire() as connection, connection.transaction():
+        await segments.lock_definitions(connection)
+        await segments.put(connection, NewVersion(name, "Known.", forms.read({"has": "email"}), "api", "tests"))
+        await connection.execute(
+            "insert into segment_members (segment_id, customer_id) select id, $2 from segments where name = $1",
+            name,
+            person.customer,
+        )
+        campaign = await campaigns.put(connection, CampaignForm(name=name, segment=name, cascade=steps), "tests")
+        assert campaign is not None
+        await connection.execute(
+            """
+            insert into campaign_recipients (campaign_id, customer_id, enrolment_id, variant, due_at, expires_at)
+            values ($1, $2, $3, 'all', now(), now())
+            """,
+            campaign.id,
+            person.customer,
+            person.enrolment,
+        )
 
 
 async def _tells_wrongly(scene: Scene, person: Person, mark: str) -> None:

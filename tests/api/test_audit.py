@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +13,7 @@ import pytest
 
 from api import journeys
 from domain.messages import Channel
+from store import whatsapp
 from tests.api.scene import DECODER, INBOX, OPERATOR, READER, Scene
 
 
@@ -72,6 +73,17 @@ async def test_customers_are_named_by_our_number_and_nothing_in_the_log_is_their
     assert {entry["action"] for entry in about} >= {"block_customer", "set_speed", "erase_customer", "start_journey"}
 
 
+async def test_which_sender_is_used_again_is_entered_and_no_other_number(scene: Scene) -> None:
+    person = await scene.person()
+    async with scene.context.pool.acquire() as connection:
+        await whatsapp.block_sender(connection, "+14155550188", "63112", timedelta(hours=1))
+    for number in (person.phone, "+14155550188"):
+        await scene.as_operator("DELETE", f"/v1/whatsapp/senders/{number}/block")
+    done, refused = await entries(scene, limit=2)
+    assert (done["answer"], done["detail"]) == ("204", {"sender": "+14155550188"})
+    assert (refused["answer"], refused["subject"], refused["detail"]) == ("404", {"sender": "unknown"}, {})
+
+
 async def test_every_operation_that_changes_something_or_shows_everything_is_entered(scene: Scene) -> None:
     document, asked = (await scene.http.get("/openapi.json")).json(), set()
     for path, operations in document["paths"].items():
@@ -109,6 +121,8 @@ async def test_parameters_of_paths_are_of_kinds_the_log_can_keep(scene: Scene) -
     assert names <= {
         *("user_id", "number", "id", "name", "signal", "command", "message_id", "deed", "token"),
         *("group", "channel", "locale"),
+        # A number of ours, or whatever was typed in its place.
+        "sender",
     }
 
 
@@ -125,6 +139,7 @@ def _filled(path: str) -> str:
         "command": "pause",
         "message_id": str(uuid4()),
         "deed": "seen",
+        "sender": "+14155550199",
     }.items():
         path = path.replace(f"{{{name}}}", value)
     return path

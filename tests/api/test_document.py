@@ -34,6 +34,7 @@ from api.app import create_app
 from api.context import Context
 from cli.stack import EmbeddedStack
 from dispatch.plan import plan, summarise
+from dispatch.temporal import connect
 from domain.messages import Channel, Status
 from policy.showing import impression
 from segments import form as forms
@@ -43,6 +44,7 @@ from tests.api.conftest import application, client_of
 from tests.api.fuzz import Credentials, FromEverywhere, Known
 from tests.api.scene import Providers, Scene
 from tests.channels.browser import Browser
+from worker import build_campaigns_worker, delivering
 
 EXAMPLES = int(os.environ.get("JOURNEYS_FUZZ", "10"))
 
@@ -57,6 +59,15 @@ ABOUT_A_SEGMENT = (
     ("POST", "/rollback"),
     ("GET", "/members"),
     ("GET", "/evaluations"),
+)
+ABOUT_A_CAMPAIGN = (
+    *(("GET", rest, "written") for rest in ("", "/progress", "/dry", "/report")),
+    ("PUT", "", "written"),
+    ("DELETE", "", "forgotten"),
+    ("POST", "/start", "started"),
+    ("POST", "/pause", "going"),
+    ("POST", "/resume", "paused"),
+    ("POST", "/stop", "stopped"),
 )
 FORM = {"has": "email"}
 FORMED = (("POST", "/preview"), ("PUT", "/{name}"))
@@ -111,6 +122,7 @@ async def seeded(scene: Scene) -> Known:
     text = {"group": "abandoned_application", "name": "partly_filled", "channel": "sms", "locale": "en"}
     texts = await texts_drafted(scene, f"/v1/texts/{'/'.join(text.values())}")
     talks = [await talk(scene) for _ in range(3)]
+    await campaigns_put(scene)
     return Known(
         anywhere={
             "user_id": users,
@@ -177,8 +189,39 @@ async def seeded(scene: Scene) -> Known:
             "GET /v1/segments/{name}/customers/{user_id}": {"name": "reached", "user_id": users[0]},
             "DELETE /v1/segments/{name}": {"name": "forgotten"},
             "POST /v1/segments/{name}/evaluate": {"name": "unscanned"},
+            **{f"{method} /v1/campaigns/{{name}}{rest}": {"name": name} for method, rest, name in ABOUT_A_CAMPAIGN},
+        },
+        bodies={
+            "PUT /v1/campaigns/plan": {"campaigns": [a_campaign("planned")]},
+            "PUT /v1/campaigns/{name}": a_campaign("written"),
+            "POST /v1/campaigns/{name}/start": {"confirm": True},
         },
     )
+
+
+def a_campaign(name: str) -> dict[str, Any]:
+    """A campaign of days to come, so that it writes to nobody now."""
+    return {
+        "name": name,
+        "segment": "buyers",
+        "cascade": [{"channel": "sms", "template": "campaigns/tyres"}],
+        "starts_at": "2100-01-11T10:00:00Z",
+        "centre": "north",
+    }
+
+
+async def campaigns_put(scene: Scene) -> None:
+    """A draft for whoever reads, another to be started and one to be forgotten; some under way, one of them paused."""
+    text = "/v1/texts/campaigns/tyres/sms/en/versions"
+    (await scene.as_operator("POST", text, {"source": "---\n---\nWinter tyres are here."})).raise_for_status()
+    (await scene.as_operator("POST", f"{text}/1/publish")).raise_for_status()
+    for name in ("written", "forgotten", "started", "going", "paused", "stopped"):
+        (await scene.as_operator("PUT", f"/v1/campaigns/{name}", a_campaign(name))).raise_for_status()
+    for name in ("going", "paused", "stopped"):
+        started = await scene.as_operator("POST", f"/v1/campaigns/{name}/start", {"confirm": True})
+        started.raise_for_status()
+    # Its run hears of it when it begins.
+    await scene.context.pool.execute("update campaigns set status = 'paused' where name = 'paused'")
 
 
 async def segments_put(scene: Scene) -> None:
@@ -235,11 +278,11 @@ async def seeds(stack: EmbeddedStack, providers: Providers) -> AsyncIterator[tup
     async with application(stack, providers, "document") as app:
         async with client_of(app) as client:
             known = await seeded(Scene(client, app.state.context, providers))
-        yield dispatching(create_app()), known
+        yield working(create_app()), known
 
 
-def dispatching(app: FastAPI) -> FastAPI:
-    """Let an application's events be dispatched as far as the database goes: it starts no runs."""
+def working(app: FastAPI) -> FastAPI:
+    """Let an application's campaigns run, and its events be dispatched as far as the database goes: no stays' runs."""
     serving = app.router.lifespan_context
 
     async def dispatch(context: Context) -> None:
@@ -252,7 +295,7 @@ def dispatching(app: FastAPI) -> FastAPI:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with serving(app):
+        async with serving(app), campaigning(app.state.context):
             dispatched = asyncio.create_task(dispatch(app.state.context))
             # A stream then says what there is, and ends.
             app.state.context.live.close()
@@ -261,6 +304,16 @@ def dispatching(app: FastAPI) -> FastAPI:
 
     app.router.lifespan_context = lifespan
     return app
+
+
+@contextlib.asynccontextmanager
+async def campaigning(context: Context) -> AsyncIterator[None]:
+    """Run campaigns, as a worker does."""
+    async with (
+        delivering(context.pool, context.catalog, context.settings, context.deployment) as deliver,
+        build_campaigns_worker(await connect(), deliver, context.pool),
+    ):
+        yield
 
 
 @pytest.fixture
@@ -275,7 +328,7 @@ def document(seeds: tuple[FastAPI, Known]) -> Iterator[BaseSchema]:
 
     schema.hooks.hook("map_path_parameters")(lambda context, given: known.path(label(context), given))
     schema.hooks.hook("map_query")(lambda context, given: known.query(label(context), given))
-    schema.hooks.hook("map_body")(lambda context, given: known.instead(label(context), given))
+    schema.hooks.hook("map_body")(lambda context, given: known.body(label(context), given))
     yield schema
     shutdown_lifespans()
 

@@ -264,12 +264,19 @@ async def test_whatever_goes_wrong_inside_is_a_problem_without_its_words(
     assert "ada@example.com" not in answer.text
 
 
+def _without_examples(page: str) -> str:
+    """A page without the addresses that are only told: nothing of them is loaded."""
+    for told in ("https://example.com/form", "https://fcm.googleapis.com/fcm/send/c1"):
+        page = page.replace(told, "")
+    return page
+
+
 async def test_the_api_is_described_on_a_page_that_loads_nothing(scene: Scene) -> None:
     page = await scene.http.get("/docs")
     assert page.status_code == 200
     assert "script" not in page.headers["content-security-policy"]
     assert "<script" not in page.text
-    assert "//" not in page.text.replace("https://example.com/form", "")
+    assert "//" not in _without_examples(page.text)
     document = (await scene.http.get("/openapi.json")).json()
     for path, operations in document["paths"].items():
         assert path in page.text

@@ -213,8 +213,10 @@ async def test_a_month_is_told_where_there_is_one_and_nowhere_else(scene: Scene)
     [
         ("Spring is here.", "category: is required for whatsapp"),
         (f"---\ncategory: marketing\n---\n{'x' * 1001}", "body: 1001 characters, at most 1000"),
-        (f"---\ncategory: marketing\n{buttons('a', 'b', 'c', 'd')}\n---\nWell?", "button: 4 of them, at most 3"),
-        (f"---\ncategory: marketing\n{buttons('y' * 21)}\n---\nWell?", "button b0: 21 characters, at most 20"),
+        (f"---\ncategory: session\n{buttons('a', 'b', 'c', 'd')}\n---\nWell?", "button: 4 of them, at most 3"),
+        (f"---\ncategory: session\n{buttons('y' * 21)}\n---\nWell?", "button b0: 21 characters, at most 20"),
+        (f"---\ncategory: marketing\n{buttons(*'abcdefghijk')}\n---\nWell?", "button: 11 of them, at most 10"),
+        (f"---\ncategory: marketing\n{buttons('y' * 26)}\n---\nWell?", "button b0: 26 characters, at most 25"),
     ],
 )
 async def test_a_whatsapp_keeps_to_its_channels_rules(scene: Scene, source: str, problem: str) -> None:
@@ -225,10 +227,10 @@ async def test_a_whatsapp_keeps_to_its_channels_rules(scene: Scene, source: str,
 
 
 async def test_a_whatsapp_names_a_category_that_there_is(scene: Scene) -> None:
-    good = "---\ncategory: marketing\n---\nSpring is here: {{ site }}/spring"
+    good = "---\ncategory: marketing\n---\nSpring is here: {{ site }}/spring has it all."
     refused = await draft(scene, good.replace("marketing", "promotion"), WHATSAPP)
     assert refused.json()["errors"][0]["rule"] == (
-        "line 2: a category is one of marketing, utility, authentication, once"
+        "line 2: a category is one of marketing, utility, authentication, session, once"
     )
     made = (await draft(scene, good, WHATSAPP)).json()
     assert (await publish(scene, WHATSAPP, made["number"])).json()["status"] == "published"

@@ -83,7 +83,7 @@ async def test_it_tells_what_happened_and_why_the_newest_first(scene: Scene) -> 
     assert (told["suppression"]["channel"], told["suppression"]["reason"]) == ("sms", "dead")
     stay = told["enrolment"]
     assert (stay["outcome"], stay["ended_by"]) == ("goal", "credit_application_submitted")
-    run = f"https://temporal.example.com/namespaces/default/workflows/{stay['workflow_id']}"
+    run = f"https://temporal.example.com/namespaces/api/workflows/{stay['workflow_id']}"
     assert stay["temporal_ui"] == told["message"]["temporal_ui"] == run
 
 

@@ -169,6 +169,8 @@ async def sending(world: World) -> AsyncIterator[World]:
 async def office(sending: World) -> AsyncIterator[Office]:
     """An office with a segment of its own."""
     segment = f"s_{uuid4().hex[:12]}"
+    # A campaign stands aside for events that wait, as other tests leave some.
+    await sending.pool.execute("update events set dispatched_at = now() where dispatched_at is null")
     async with sending.pool.acquire() as connection, connection.transaction():
         await segments.lock_definitions(connection)
         form = forms.read({"trait": "audience", "is": segment})

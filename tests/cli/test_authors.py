@@ -42,7 +42,8 @@ def test_what_ships_is_right() -> None:
 
 
 def test_what_only_a_rehearsal_finds_is_told_with_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(authors, "JOURNEYS", (*JOURNEYS, Leap, Uncollected))
+    # Without the packs that have events of the same names.
+    monkeypatch.setattr(authors, "JOURNEYS", (*JOURNEYS[:1], Leap, Uncollected))
     checked = run("check")
     assert checked.exit_code == 1
     for found in (

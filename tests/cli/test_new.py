@@ -129,11 +129,19 @@ def test_what_cannot_be_written_is_refused_and_nothing_is(
 ) -> None:
     monkeypatch.setattr(new, "PROJECT", original)
     before = contents(original)
-    refused = CliRunner().invoke(app, ["new", *arguments])
+    pack = [] if "--pack" in arguments else ["--pack", "car_credit"]
+    refused = CliRunner().invoke(app, ["new", *arguments, *pack])
     assert refused.exit_code == 1
     assert reason in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert contents(original) == before
+
+
+def test_of_several_packs_none_is_guessed(original: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(new, "PROJECT", original)
+    refused = CliRunner().invoke(app, ["new", "Cart"])
+    assert refused.exit_code == 1
+    assert refused.stderr.startswith("--pack: say which, there are car_credit, car_dealer, ")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +155,7 @@ def test_nothing_is_written_over(checkout: Path, monkeypatch: pytest.MonkeyPatch
     else:
         (checkout / taken).mkdir()
     before = contents(checkout)
-    refused = CliRunner().invoke(app, ["new", "Cart"])
+    refused = CliRunner().invoke(app, ["new", "Cart", "--pack", "car_credit"])
     assert (refused.exit_code, refused.stderr) == (1, f"{taken} is there already; give the journey another name\n")
     assert contents(checkout) == before
 
@@ -158,12 +166,12 @@ def test_a_file_with_changes_of_its_authors_is_not_touched(checkout: Path, journ
     with (checkout / "workflows/enabled.py").open("a") as enabled:
         enabled.write("# Half a thought.\n")
     before = contents(checkout)
-    refused = journeys("new", "Cart")
+    refused = journeys("new", "Cart", "--pack", "car_credit")
     assert refused.returncode == 1
     assert refused.stderr == "workflows/enabled.py: has changes that are not committed; commit or undo them first\n"
     assert contents(checkout) == before
     subprocess.run([*GIT, "commit", "--quiet", "--all", "--message", "whole"], cwd=checkout, check=True)
-    assert journeys("new", "Cart").returncode == 0
+    assert journeys("new", "Cart", "--pack", "car_credit").returncode == 0
 
 
 def test_a_disk_that_is_full_in_the_middle_leaves_nothing_behind(checkout: Path, journeys: Journeys) -> None:
