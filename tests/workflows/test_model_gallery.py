@@ -7,6 +7,8 @@ import pytest
 from tests.workflows.chat import Chat
 from tests.world import World
 
+pytestmark = pytest.mark.usefixtures("approved")
+
 HOUR = timedelta(hours=1)
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.world import Person, World
 
+pytestmark = pytest.mark.usefixtures("approved")
+
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
@@ -81,6 +83,17 @@ async def test_a_reminder_that_is_not_delivered_comes_by_sms(world: World) -> No
     await world.behaves(person.phone, delivery="never")
     await person.passes(DAY + 32 * MINUTE)
     assert (await person.got())[1:] == ["whatsapp tomorrow", "sms tomorrow"]
+
+
+async def test_where_no_template_is_approved_the_cascade_goes_on_to_sms_at_once(world: World) -> None:
+    # Nobody who books a visit has written to us, so without a template there is nothing WhatsApp would take.
+    person = await booked(world, 2 * DAY, locale="ru")
+    await person.passes(MINUTE)
+    assert await person.got() == ["sms welcome"]
+    await person.passes(DAY)
+    assert (await person.got())[1:] == ["sms tomorrow"]
+    skipped = await world.messages_of(person, "whatsapp")
+    assert [(row["status"], row["reason"]) for row in skipped] == [("skipped", "whatsapp_template:never submitted")] * 2
 
 
 async def test_for_a_visit_today_one_channel_is_enough_and_late_reminders_are_left_out(world: World) -> None:
