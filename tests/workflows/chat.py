@@ -48,6 +48,11 @@ class Chat:
 
     async def _comes(self, text: str, *, button: str = "", about: UUID | None = None) -> int | None:
         written = Written(self.channel, self.person.phone, text, button, "", quotes=about is not None, sid=uuid4().hex)
+        if self.channel is Channel.WHATSAPP:
+            # WhatsApp knows of it as we do: free text is taken from now on.
+            order = {"from": self.person.phone, "to": self._sender(), "text": text, "channel": "whatsapp"}
+            told = await self.world.providers.post("/_sandbox/inbound", json={**order, "told": False})
+            told.raise_for_status()
         async with self.world.pool.acquire() as connection, connection.transaction():
             message = about or await callbacks.answered(connection, self.channel, self.person.phone, None)
             await consents.lock(connection, message=message, address=self.person.phone)

@@ -12,7 +12,7 @@ from store import whatsapp
 from templates.files import SESSION
 from templates.whatsapp import form_of
 from tests.histories import fingerprint
-from tests.histories.recordings import HISTORIES, Recording, worth_keeping
+from tests.histories.recordings import HISTORIES, Recording, recordings, worth_keeping
 from tests.world import World
 from workflows.enabled import JOURNEYS
 from workflows.upkeep import REVIEW_TEMPLATES
@@ -71,6 +71,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
     for recording in worth_keeping(runs):
         terminalreporter.write_line(f"recorded {recording.keep().relative_to(HISTORIES)}")
     for journey in JOURNEYS:
-        if fingerprint.differs(journey):
+        if recordings(journey.__name__) and fingerprint.differs(journey):
             fingerprint.kept(journey).write_text(fingerprint.fingerprint(journey))
             terminalreporter.write_line(f"kept the fingerprint of {journey.__name__}")
