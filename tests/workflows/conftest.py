@@ -36,6 +36,13 @@ async def recorded(request: pytest.FixtureRequest, world: World) -> AsyncIterato
             request.config.stash.setdefault(RUNS, []).append(Recording.of(history, branch))
 
 
+@pytest.fixture(autouse=True)
+async def segments_of_its_own(world: World) -> AsyncIterator[None]:
+    """Those a test has put are not there for the customers of another."""
+    yield
+    await world.pool.execute("delete from segments")
+
+
 @pytest.fixture(scope="session")
 async def approved(world: World) -> None:
     """WhatsApp's reviewers have approved the English texts; of the Russian ones they were never told."""
