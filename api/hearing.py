@@ -117,7 +117,8 @@ class _Hearing:
             return asked
         # The same question was asked again, and they pressed the button of its first copy.
         again = await callbacks.subject(self.connection, asked, TEXTING)
-        return asked if again and again.content == self.about.content else None
+        # Not by their content: outside the customer-service window it goes out as a template, inside it does not.
+        return asked if again and again.template == self.about.template else None
 
     async def _to_run(self, line: int, conversation: Opened | None, question: UUID, choice: str | None) -> int | None:
         assert self.about is not None

@@ -253,8 +253,6 @@ class _Planner:
             return "already in it"
         if await self._reached_before(declaration, event, key):
             return "the goal was reached before it could start"
-        if rule.first and await events.did_before(self.connection, event):
-            return f"not the first {event.name}"
         return await self._too_soon(declaration, event.customer, key)
 
     async def _too_soon(self, declaration: Declaration, customer: int, key: str) -> str | None:

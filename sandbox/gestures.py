@@ -203,9 +203,10 @@ async def write(
     *,
     replied_to: str | None = None,
     payload: str | None = None,
+    told: bool = True,
 ) -> Entry:
     """Write to a sender; see `sandbox.twilio.write_back`."""
-    entry = write_back(world, person, to, text, channel, replied_to=replied_to, payload=payload)
+    entry = write_back(world, person, to, text, channel, replied_to=replied_to, payload=payload, told=told)
     await world.callbacks.before_answer([entry])
     return entry
 

@@ -289,6 +289,7 @@ def write_back(
     *,
     replied_to: str | None = None,
     payload: str | None = None,
+    told: bool = True,
 ) -> Entry:
     """A person writes to one of the senders: the product's inbound webhook is called.
 
@@ -299,6 +300,7 @@ def write_back(
         to: the sender written to, E.164.
         replied_to: the SID of the message answered to, which WhatsApp tells.
         payload: the id of the quick-reply button pressed; `text` is then its title.
+        told: whether the webhook is called; the customer-service window is open all the same.
     """
     entry = world.ledger.record(
         NewEntry(
@@ -340,7 +342,8 @@ def write_back(
             }
         if payload:
             form |= {"ButtonText": text, "ButtonPayload": payload}
-    world.callbacks.plan(entry, [Step("twilio", world.product("/webhooks/twilio/inbound"), form)])
+    if told:
+        world.callbacks.plan(entry, [Step("twilio", world.product("/webhooks/twilio/inbound"), form)])
     if channel == "sms":
         _mind_keywords(world, entry)
     return entry

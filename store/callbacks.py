@@ -29,6 +29,7 @@ class Subject:
     customer: int
     channel: Channel
     recipient: str | None
+    template: str
     content: dict[str, Any] | None
     asks: bool
     enrolment: int
@@ -54,7 +55,7 @@ async def subject(connection: Connection, message: UUID | None, channels: Collec
         # Merged while we waited for the lock: the message belongs to somebody else by now.
     row = await connection.fetchrow(
         """
-        select m.id, m.customer_id, m.channel, m.recipient, m.content,
+        select m.id, m.customer_id, m.channel, m.recipient, m.template, m.content,
                $2 = any(m.awaits) and m.replied_at is null as asks, m.enrolment_id, e.outcome is null,
                c.erased_at is not null as erased
         from messages m join customers c on c.id = m.customer_id join enrolments e on e.id = m.enrolment_id

@@ -98,17 +98,6 @@ async def wake_dispatch(connection: Connection, customers: Iterable[int]) -> Non
         await connection.execute("select pg_notify($1, $2)", CHANNEL, numbers if len(numbers) < 7900 else "")
 
 
-async def did_before(connection: Connection, event: "KeptEvent") -> bool:
-    """Whether the customer did the same before: an event of the name that was accepted earlier."""
-    found: bool = await connection.fetchval(
-        "select exists (select from events where customer_id = $1 and name = $2 and id < $3)",
-        event.customer,
-        event.name,
-        event.id,
-    )
-    return found
-
-
 async def undispatched(connection: Connection, customer: int) -> list[KeptEvent]:
     """Return what dispatch still has to look at for a customer, in order."""
     rows = await connection.fetch(

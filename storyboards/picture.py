@@ -372,11 +372,20 @@ def _rule(rule: Rule) -> str:
     if isinstance(rule, OfSegment):
         verb = "leaves" if rule.event is SegmentLeft else "enters"
         return f"{verb} the segment “{rule.segment}”"
-    words = in_words(rule.event.event_name)
-    name = getattr(rule.when, "__name__", "")
-    if rule.when is None:
-        return words
-    return f"{words} ({in_words(name)})" if name.isidentifier() else f"{words} (on a condition)"
+    words, conditions = in_words(rule.event.event_name), ", ".join(_conditions(rule))
+    return f"{words} ({conditions})" if conditions else words
+
+
+def _conditions(rule: Rule) -> Iterable[str]:
+    if rule.when is not None:
+        name = getattr(rule.when, "__name__", "")
+        yield in_words(name) if name.isidentifier() else "on a condition"
+    if rule.if_done is not None:
+        yield f"only after {in_words(rule.if_done.event_name)}"
+    if rule.unless_done is rule.event:
+        yield "for the first time"
+    elif rule.unless_done is not None:
+        yield f"never before {in_words(rule.unless_done.event_name)}"
 
 
 def waiting(waits: Waits) -> str:

@@ -63,13 +63,6 @@ class Enters(OfSegment):
         super().__init__(SegmentEntered, _is(segment), segment=segment)
 
 
-class Leaves(OfSegment):
-    """A goal or an exit: leaving a segment."""
-
-    def __init__(self, segment: str) -> None:
-        super().__init__(SegmentLeft, _is(segment), segment=segment)
-
-
 def _is(segment: str) -> Any:
     def when(_: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
         return event.get("segment") == segment
@@ -143,12 +136,12 @@ def check_segments(catalog: "Catalog", known: Collection[str]) -> None:
 
 def _mistakes(declaration: "Declaration", known: Collection[str]) -> Iterator[str]:
     for rule in _rules(declaration):
-        if not isinstance(rule, InSegment | Enters | Leaves):
+        if not isinstance(rule, InSegment | Enters):
             continue
         if rule.segment not in known:
             there_are = ", ".join(sorted(known)) or "none"
             yield f"{declaration.source}: there is no segment {rule.segment}; there are {there_are}"
-        if declaration.key is not None and not isinstance(rule, Leaves):
+        if declaration.key is not None:
             yield (
                 f"{declaration.source}: {declaration.name} starts in a segment, which has no {declaration.key}; "
                 "leave key out"

@@ -39,15 +39,13 @@ class Rule:
             whatever the backend sent, so it may look at undeclared properties.
         any_key: Of a goal or exit: whether it ends the customer's stay of whatever key, as a contract ends the
             reminders of every visit.
-        first: Of a start: only the first event of this name that the customer ever did starts the journey.
         if_done: Of a start: only customers who have done this before.
-        unless_done: Of a start: only customers who have never done this before.
+        unless_done: Of a start: only customers who have never done this before; of its own event, the first one.
     """
 
     event: type[Event]
     when: Callable[[Mapping[str, Any], Mapping[str, Any]], bool] | None = None
     any_key: bool = False
-    first: bool = field(default=False, kw_only=True)
     if_done: type[Event] | None = field(default=None, kw_only=True)
     unless_done: type[Event] | None = field(default=None, kw_only=True)
 

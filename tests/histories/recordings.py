@@ -102,7 +102,10 @@ class Recording:
             for event in self.events
             if _kind(event) == "ACTIVITY_TASK_SCHEDULED" and _told(event)["activityType"]["name"] == "deliver"
         ]
-        return {(draft["channel"], draft["template"]) for draft in asked}
+        # What goes by one channel of several is asked for by all of them at once.
+        return {
+            (channel, draft["template"]) for draft in asked for channel in (draft["channel"], *draft.get("others", ()))
+        }
 
     def keep(self) -> Path:
         """Write it down, under a name that only the same steps can have."""

@@ -85,6 +85,9 @@ def test_it_says_what_starts_it_and_what_counts_at_any_moment() -> None:
     ):
         assert part in told
     assert "(to another bank)" in words(draw(BOARDS["RefusedByBank"]))
+    assert "deal closed (for the first time)" in words(draw(BOARDS["FirstDealSurvey"]))
+    assert "loan approved (only after loan issued)" in words(draw(BOARDS["UncollectedLoan"]))
+    assert "loan application started (never before loan issued)" in words(draw(BOARDS["AbandonedFirstLoan"]))
     assert "Leaves it, at any moment: inspection cancelled" in words(draw(BOARDS["Reminder"]))
     rounds = words(draw(BOARDS["Rounds"]))
     assert "enters the segment “not_seen_30_days”" in rounds

@@ -27,7 +27,6 @@ def values(**others: object) -> dict[str, Any]:
         "offer": {"bank": "Beta", "product": "Headphones"},
         "visit": {"day": "28.11", "hour": "18:30", "centre": "North"},
         "words": {"text": "17"},
-        "answer": {"words": "17"},
         "review": None,
         "site": "https://cars.example",
         "company": "Cars",

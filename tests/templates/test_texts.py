@@ -5,9 +5,11 @@ import re
 import pytest
 
 from domain.messages import Channel
+from templates.files import SESSION
 from templates.renderer import Texts
+from templates.whatsapp import fill, form_of
 from tests.templates.conftest import render_for_its_journey as render
-from tests.templates.conftest import values, with_event_of
+from tests.templates.conftest import track, values, with_event_of
 
 GSM_7 = set(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
@@ -111,3 +113,15 @@ def test_every_link_leads_to_the_clients_site(texts: Texts) -> None:
         if not asked or text.channel is Channel.CALL:
             answered = text.file.buttons or text.template in ASKING
             assert bool(asked) is not (text.channel is Channel.CALL or answered), f"{text.template} {text.channel}"
+
+
+def test_every_whatsapp_text_can_be_reviewed_and_then_written_with_everything_known_and_with_nothing(
+    texts: Texts,
+) -> None:
+    # Outside the customer-service window it goes out so or not at all.
+    for text in texts:
+        if text.channel is Channel.WHATSAPP and text.category != SESSION:
+            form = form_of(text, company="Cars", site="https://cars.example")
+            for given in (FULL, EMPTY):
+                filled = fill(text, form, "HX1", with_event_of(text, given), track)
+                assert filled.buttons == render(text, given).buttons

@@ -7,10 +7,11 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from activities.conversations import Conversations
+from activities.whatsapp import Senders
 from api.hearing import Written, hear
 from domain.conversations import Conversation
 from domain.messages import Channel
-from store import callbacks, consents, conversations
+from store import callbacks, consents, conversations, whatsapp
 from tests.world import Person, World
 
 
@@ -47,13 +48,26 @@ class Chat:
 
     async def _comes(self, text: str, *, button: str = "", about: UUID | None = None) -> int | None:
         written = Written(self.channel, self.person.phone, text, button, "", quotes=about is not None, sid=uuid4().hex)
+        if self.channel is Channel.WHATSAPP:
+            # WhatsApp knows of it as we do: free text is taken from now on.
+            order = {"from": self.person.phone, "to": self._sender(), "text": text, "channel": "whatsapp"}
+            told = await self.world.providers.post("/_sandbox/inbound", json={**order, "told": False})
+            told.raise_for_status()
         async with self.world.pool.acquire() as connection, connection.transaction():
             message = about or await callbacks.answered(connection, self.channel, self.person.phone, None)
             await consents.lock(connection, message=message, address=self.person.phone)
+            if self.channel is Channel.WHATSAPP:
+                await whatsapp.heard(connection, self.person.phone, self._sender())
             subject = await callbacks.subject(connection, message, (self.channel,))
             conversation = await hear(connection, self.world.terms, written, subject)
         await self.world.dispatch(self.person)
         return conversation
+
+    def _sender(self) -> str:
+        """The number of ours they write to."""
+        provider = self.world.deliver.channels[Channel.WHATSAPP]
+        assert isinstance(provider, Senders)
+        return provider.senders[0]
 
     # The other end.
 

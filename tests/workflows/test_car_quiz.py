@@ -7,6 +7,8 @@ import pytest
 from tests.workflows.chat import Chat
 from tests.world import World
 
+pytestmark = pytest.mark.usefixtures("approved")
+
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
 
 
@@ -40,6 +42,39 @@ async def test_two_answers_lead_to_a_car_and_a_manager_by_phone(
     await chat.presses("phone")
     assert await chat.person.outcome("CarQuiz") == "finished"
     assert (await chat.says())[3:] == ["phone"]
+
+
+async def test_outside_the_window_it_begins_by_template_and_inside_its_buttons_need_no_approval(world: World) -> None:
+    chat = await opened(world)
+    await chat.presses("city")
+    await world.until(chat.says, ["where", "what_matters"])
+    first, second = [row["content"] for row in await chat.shown()]
+    assert [first["template"]["category"], second["template"]["category"]] == ["marketing", "session"]
+    ledger = await world.providers.get("/_sandbox/ledger", params={"address": chat.person.phone})
+    shown = [each for each in ledger.json()["entries"] if each["direction"] == "outbound"]
+    assert [[button["id"] for button in each["details"]["buttons"]] for each in shown] == [
+        ["city", "country", "family"],
+        ["price", "comfort"],
+    ]
+
+
+async def test_who_asks_for_it_in_the_chat_needs_no_template_and_may_answer_by_number(world: World) -> None:
+    person = await world.person(locale="ru")
+    chat = Chat(world, person)
+    await chat.writes("тест")
+    await world.until(chat.says, ["where"])
+    (where,) = await chat.shown()
+    assert where["content"].get("template") is None
+    await chat.writes("2")
+    await world.until(chat.says, ["where", "what_matters"])
+
+
+async def test_whom_nothing_may_be_sent_to_without_a_template_is_no_lead(world: World) -> None:
+    person = await world.person(locale="ru")
+    await person.does("quiz_opened")
+    assert await person.outcome() == "finished"
+    assert await person.got() == []
+    assert [row["reason"] for row in await person.messages()] == ["whatsapp_template:never submitted"]
 
 
 async def test_a_manager_called_in_the_chat_takes_over_and_the_bot_says_no_more(world: World) -> None:

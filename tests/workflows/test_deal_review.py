@@ -8,6 +8,8 @@ from domain.messages import Channel
 from tests.workflows.chat import Chat
 from tests.world import Person, World
 
+pytestmark = pytest.mark.usefixtures("approved")
+
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 
 

@@ -1,11 +1,13 @@
 """The first deal is closed: a question, and what every answer leads to."""
 
 from datetime import timedelta
-from uuid import uuid4
 
 import pytest
 
+from tests.workflows.chat import Chat
 from tests.world import Person, World
+
+pytestmark = pytest.mark.usefixtures("approved")
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
@@ -54,14 +56,7 @@ async def test_normal_and_bad_are_called_to_learn_why(world: World, choice: str)
 async def test_an_answer_in_words_goes_to_the_call_centre_with_the_words(world: World) -> None:
     person = await world.person()
     await closes(world, person)
-    (question,) = await person.messages()
-    await world.pool.execute(
-        "insert into callbacks (provider, callback_id, message_id, body) values ('twilio', $1, $2, $3)",
-        uuid4().hex,
-        question["id"],
-        {"Body": "The curator never answered"},
-    )
-    await world.report(person, "whatsapp", "replied", choice=None)
+    assert await Chat(world, person).writes("The curator never answered") is None
     assert await person.outcome() == "finished"
     assert await person.got() == ["whatsapp rating", "call wrote_in_words"]
     script = (await person.messages())[-1]["content"]["script"]
@@ -110,4 +105,4 @@ async def test_only_the_first_deal_is_asked_about(world: World) -> None:
     await closes(world, person)
     await person.does("deal_closed", deal_id="D-2")
     assert [stay["key"] for stay in await person.enrolments()] == ["D-1"]
-    assert "not the first deal_closed" in (await person.notes())[-1]
+    assert "they have already done deal_closed" in (await person.notes())[-1]

@@ -3,11 +3,22 @@
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.world import World
+from tests.world import Person, World
 
-DAY = timedelta(days=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+
+
+async def popup(person: Person) -> str | None:
+    """The title of the pop-up the person's page would show now."""
+    world = person.world
+    headers = {"Authorization": f"Bearer {world.stack.operator_key}"}
+    async with httpx.AsyncClient(base_url=world.stack.api_url, headers=headers) as site:
+        answer = await site.get(f"/v1/customers/{person.user_id}/placements", params={"surface": "web"})
+    shown = answer.raise_for_status().json()["popup"]
+    return shown["title"] if shown else None
 
 
 async def test_who_opens_the_account_with_a_limit_left_is_shown_it(world: World) -> None:
@@ -15,7 +26,9 @@ async def test_who_opens_the_account_with_a_limit_left_is_shown_it(world: World)
     await person.does("account_opened", limit_left=12_500)
     await world.until(person.count, 1)
     (shown,) = await person.messages()
-    assert (shown["channel"], shown["content"]["title"]) == ("inbox", "12500 of your limit are left")
+    assert (shown["channel"], shown["content"]["title"]) == ("popup", "12500 of your limit are left")
+    assert await popup(person) == "12500 of your limit are left"
+    assert abs(shown["expires_at"] - shown["journey_at"] - 3 * DAY) < MINUTE
     await person.passes(4 * DAY)
     assert await person.outcome() == "finished"
     assert await person.count() == 1
@@ -45,13 +58,15 @@ async def test_at_most_once_a_week(world: World) -> None:
     assert len(await person.enrolments()) == 2
 
 
-async def last(person: Any) -> int:
+async def last(person: Person) -> int:
     number: int = (await person.enrolments())[-1]["id"]
     return number
 
 
-async def test_a_purchase_is_the_goal(world: World) -> None:
+async def test_a_purchase_is_the_goal_and_puts_the_offer_away(world: World) -> None:
     person = await world.person()
     await person.does("account_opened", limit_left=500)
+    await world.until(person.count, 1)
     await person.does("purchase_made", sum=300)
     assert await person.outcome() == "goal"
+    assert await popup(person) is None

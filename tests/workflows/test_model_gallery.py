@@ -7,6 +7,8 @@ import pytest
 from tests.workflows.chat import Chat
 from tests.world import World
 
+pytestmark = pytest.mark.usefixtures("approved")
+
 HOUR = timedelta(hours=1)
 
 
@@ -42,6 +44,14 @@ async def test_who_has_seen_enough_is_left_alone(world: World, seen: int) -> Non
 
 async def shown(chat: Chat) -> int:
     return len(await chat.says())
+
+
+async def test_words_get_a_hint_and_the_same_picture_again(world: World) -> None:
+    chat = await opened(world)
+    assert await chat.writes("How much is it?") is None
+    await world.until(chat.says, ["outside", "hint", "outside"])
+    await chat.presses("enough", under="outside")
+    assert await chat.person.outcome() == "finished"
 
 
 async def test_who_looks_at_one_and_leaves_is_left_alone(world: World) -> None:

@@ -6,6 +6,8 @@ import pytest
 
 from tests.world import Person, World
 
+pytestmark = pytest.mark.usefixtures("approved")
+
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 
 
@@ -81,6 +83,21 @@ async def test_a_reminder_that_is_not_delivered_comes_by_sms(world: World) -> No
     await world.behaves(person.phone, delivery="never")
     await person.passes(DAY + 32 * MINUTE)
     assert (await person.got())[1:] == ["whatsapp tomorrow", "sms tomorrow"]
+
+
+async def test_where_no_template_is_approved_the_cascade_goes_on_to_sms_at_once(world: World) -> None:
+    # Nobody who books a visit has written to us, so without a template there is nothing WhatsApp would take.
+    person = await booked(world, 4 * DAY, locale="ru")
+    await person.passes(MINUTE)
+    assert await person.got() == ["sms welcome"]
+    await person.passes(2 * DAY)
+    assert (await person.got())[1:] == ["sms halfway"]
+    await person.passes(DAY)
+    assert (await person.got())[2:] == ["sms tomorrow"]
+    await person.passes(21 * HOUR)
+    assert (await person.got())[3:] == ["sms soon"]
+    skipped = await world.messages_of(person, "whatsapp")
+    assert [(row["status"], row["reason"]) for row in skipped] == [("skipped", "whatsapp_template:never submitted")] * 4
 
 
 async def test_for_a_visit_today_one_channel_is_enough_and_late_reminders_are_left_out(world: World) -> None:
@@ -162,6 +179,22 @@ async def test_the_cascade_goes_from_email_to_whatsapp_to_sms(world: World) -> N
     await reads(world, person, "email")
     await passes_to(person, "AfterVisit", 9 * DAY - MINUTE)
     assert len(await person.got("AfterVisit")) == 4
+
+
+async def test_where_no_template_is_approved_all_of_it_comes_by_sms(world: World) -> None:
+    person = await world.person(email=None, locale="ru")
+    await person.does("visit_made", visit_id="V-1")
+    for journey, day, text in (
+        ("AfterVisit", 1, "offer"),
+        ("AfterVisit", 4, "service"),
+        ("AfterVisit", 9, "drive"),
+        ("LostToCompetitor", 14, "terms"),
+        ("LostToCompetitor", 21, "makes"),
+        ("LostToCompetitor", 35, "centres"),
+    ):
+        await passes_to(person, journey, day * DAY + MINUTE)
+        assert (await person.got(journey))[-1] == f"sms {text}"
+    assert {text.split()[0] for text in await person.got()} == {"sms"}
 
 
 async def test_a_contract_ends_all_that_speaks_for_one(world: World) -> None:

@@ -163,7 +163,7 @@ async def test_who_registers_again_is_not_welcomed_again(world: World) -> None:
     await lives_on(person)
     await registers(person)
     assert len(await person.enrolments()) == 1
-    assert "not the first agent_registered" in (await person.notes())[-1]
+    assert "they have already done agent_registered" in (await person.notes())[-1]
 
 
 def test_letters_come_one_after_the_other() -> None:

@@ -10,6 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.car_dealer.events import ContractSigned
     from workflows.declaration import Parameters
     from workflows.drafts import call, sms, whatsapp
+    from workflows.facts import WORDS
     from workflows.journey import Journey, journey
 
 
@@ -19,13 +20,6 @@ class Asking(Parameters):
     asked_after: timedelta = Field(default=timedelta(days=1), gt=timedelta(0))
     answered_within: timedelta = Field(default=timedelta(days=2), gt=timedelta(0))
     unhappy_up_to: int = Field(default=6, ge=0, le=9)
-
-
-# What they wrote in the place of a number, for whoever calls them.
-WORDS = """
-select l.text from conversation_lines l join messages m on m.id = l.answers
-where m.enrolment_id = $1 and l.choice is null order by l.id desc limit 1
-"""
 
 
 @journey(starts_on=ContractSigned, key="deal_id", facts={"words": WORDS})

@@ -49,7 +49,7 @@ group by 1 order by count(*) desc, max(v."timestamp") desc limit 1
 
 
 @journey(
-    starts_on=Rule(CustomerRegistered, first=True),
+    starts_on=Rule(CustomerRegistered, unless_done=CustomerRegistered),
     ends_on=FirstPurchaseMade,
     facts={"offer": LOOKED_AT},
     says_once=True,

@@ -10,7 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import Field
 
     from workflows.declaration import Parameters, Rule
-    from workflows.drafts import inbox
+    from workflows.drafts import popup
     from workflows.instalments.events import AccountOpened, PurchaseMade
     from workflows.journey import Journey, journey
 
@@ -35,8 +35,8 @@ def limit_is_left(_: Mapping[str, Any], opened: Mapping[str, Any]) -> bool:
 class LimitReminder(Journey[Limits]):
     """Shows a customer who opens their account how much of their limit is left, and where to use it."""
 
-    popup = inbox("limit_reminder/limit_left")
-
     async def steps(self) -> None:
-        await self.send(self.popup)
-        await self.wait(self.parameters.offer_lasts)
+        lasts = self.parameters.offer_lasts
+        # The offer and what tells of it are over together, also for who does not come to the site meanwhile.
+        await self.send(popup("limit_reminder/limit_left", useful_for=lasts))
+        await self.wait(lasts)

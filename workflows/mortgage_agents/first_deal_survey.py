@@ -10,6 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.messages import Status
     from workflows.declaration import Parameters, Rule
     from workflows.drafts import call, email, whatsapp
+    from workflows.facts import WORDS
     from workflows.journey import Journey, journey
     from workflows.mortgage_agents.events import DealClosed
 
@@ -21,17 +22,10 @@ class Patience(Parameters):
     invitation_within: timedelta = Field(default=timedelta(hours=1), gt=timedelta(0))
 
 
-# What the agent answered last, for the person who calls them.
-ANSWER = """
-select c.body ->> 'Body' as words from callbacks c join messages m on m.id = c.message_id
-where m.enrolment_id = $1 and c.body ->> 'Body' is not null order by c.received_at desc limit 1
-"""
-
-
 @journey(
-    starts_on=Rule(DealClosed, first=True),
+    starts_on=Rule(DealClosed, unless_done=DealClosed),
     key="deal_id",
-    facts={"answer": ANSWER},
+    facts={"words": WORDS},
 )
 class FirstDealSurvey(Journey[Patience]):
     """Asks an agent how they rate working with the platform, after their first deal."""

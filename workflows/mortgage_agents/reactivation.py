@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from pydantic import Field
 
-    from workflows.audience import InSegment, Leaves
+    from workflows.audience import InSegment
     from workflows.declaration import Parameters
     from workflows.drafts import email
     from workflows.journey import Journey, journey
@@ -22,8 +22,7 @@ class Rounds(Parameters):
 
 
 @journey(
-    starts_on=InSegment("agents_away_for_a_month"),
-    ends_on=Leaves("agents_away_for_a_month"),
+    starts_on=InSegment("agents_away_for_a_month", won_back=True),
     holdout=0.10,
 )
 class Reactivation(Journey[Rounds]):

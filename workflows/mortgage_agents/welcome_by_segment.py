@@ -44,7 +44,7 @@ class Days(Parameters):
 
 
 @journey(
-    starts_on=Rule(AgentRegistered, first=True),
+    starts_on=Rule(AgentRegistered, unless_done=AgentRegistered),
     ends_on=MortgageApplicationSubmitted,
     listens_to=CuratorGiven,
 )
