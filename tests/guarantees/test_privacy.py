@@ -543,6 +543,7 @@ def test_a_mark_is_found_however_it_is_written() -> None:
     assert len(search.found) == 1
 
 
+@pytest.mark.timeout(300)
 async def test_no_mark_of_anybody_is_in_temporal_or_in_a_log(scenery: Scenery) -> None:
     await asyncio.gather(*(way(scenery) for way in WAYS))
     await is_called_by_a_machine(scenery)
