@@ -257,7 +257,7 @@ async def work(workflows: Sequence[type[Journey[Any]]] | None = None) -> None:
             await contact.remember_policy(
                 connection, deployment.policy.version, deployment.policy.model_dump(mode="json")
             )
-            await declare_segments(connection, segments_of(deployment.enabled), catalog)
+            await declare_segments(connection, segments_of(catalog), catalog)
         await schedule_looks(client, clock)
         async with (
             build_segments_worker(client, pool, catalog),

@@ -11,8 +11,9 @@ import structlog
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.asked import Manner
 from activities.courtesy import Courtesy
-from activities.deliver import Deliver, Manner
+from activities.deliver import Deliver
 from activities.speechless import speechless
 from domain.campaigns import PRIORITY, CampaignForm, CampaignStatus, Planned, Progress
 from domain.enrolments import Outcome

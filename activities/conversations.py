@@ -7,7 +7,8 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from activities.deliver import Deliver, Manner
+from activities.asked import Manner
+from activities.deliver import Deliver
 from activities.speechless import speechless
 from channels.operators import Operators
 from channels.protocol import NotProcessed, Refused, Uncertain

@@ -1,46 +1,37 @@
 """`deliver`: the one path by which anything leaves. May we, what, has it gone already, send, record."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 import structlog
 from prometheus_client import Counter
-from pydantic import TypeAdapter
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.asked import Asked, Manner, of_journey
 from activities.pulse import Pulse
 from activities.speechless import speechless
-from activities.texts import text_for
-from activities.whatsapp import Asked as AskedOfWhatsApp
-from activities.whatsapp import CannotSend, Senders, To, say
-from activities.whatsapp import write as write_whatsapp
+from activities.writing import Unwritable, Writer
 from channels.protocol import ChannelPort, NotProcessed, Refused, SenderBlocked, TooLate, Uncertain, leaving_by
 from dispatch.progress import RESOLVED
-from domain.campaigns import PREFIX
 from domain.clock import Clock
 from domain.enrolments import Outcome
-from domain.links import Links, tagged
+from domain.links import Links
 from domain.messages import (
-    DEFAULT_TOPIC,
     DEVICES,
     OWN,
     RANK,
     Channel,
-    Content,
     DeliverRequest,
     Delivery,
     Letter,
-    MessageClass,
     Status,
     Verdict,
     WhatsAppContent,
-    message_id,
 )
 from domain.tariffs import Cost
 from domain.uncertain import Resolution
@@ -51,10 +42,8 @@ from store import consents, contact, customers, messages, reactions, whatsapp
 from store.contact import Question
 from store.database import Connection, Pool
 from store.messages import Addressee, Proposal, Row
-from templates.renderer import BadText, Footer, MissingVariable, RenderError, Text, Texts, UnknownTemplate
-from workflows.audience import audience
+from templates.renderer import Texts
 from workflows.catalog import Catalog
-from workflows.declaration import Declaration
 
 LEAVES_WITHIN = 2.0
 """Wall seconds from the claim to the beginning of the provider call; later it is claimed anew."""
@@ -66,97 +55,21 @@ log = structlog.get_logger()
 
 SENT = Counter("journeys_messages_total", "Messages decided about.", ["channel", "became"])
 
-_CONTENT: TypeAdapter[Content] = TypeAdapter(Content)
-
 
 @dataclass(frozen=True)
-class Manner:
-    """How whoever asks for a message wants it to be treated.
+class _Asking:
+    """One attempt of an activity to have a message sent.
 
     Attributes:
-        topic: What it writes about, one of the policy's.
-        priority: 1 (most important) to 5.
-        gives_way: Whether it is dropped where it would have to wait for a slot.
-        audience: The segment it is for; None if it is for whoever it is asked for.
-        leaves_alone: Journey time for which it leaves alone whoever a campaign has written to; None: for none.
-        goal: Event of the customer after which it is not sent any more.
-        held_out: Share of customers who get none, for comparison.
-        says_once: Whether what the customer has seen of the stay by one channel is not sent by another.
-        facts: SQL that gives the text a row each, by name.
-        content: What is said, where no template says it: a person of ours has written it.
-        number: The phone number it goes to, if not to the customer's own.
+        started: When it started, by Temporal's clock.
+        began: The same in seconds of the process's monotonic clock.
+        manner: None: as the journey declares.
     """
 
-    topic: str = DEFAULT_TOPIC
-    priority: int = 3
-    gives_way: bool = False
-    audience: str | None = None
-    leaves_alone: timedelta | None = None
-    goal: str | None = None
-    held_out: float = 0
-    says_once: bool = False
-    facts: Mapping[str, str] = field(default_factory=dict)
-    content: Content | None = None
-    number: str | None = None
-
-
-def _of_journey(declaration: Declaration, trigger: Mapping[str, Any]) -> Manner:
-    return Manner(
-        topic=declaration.topic,
-        priority=declaration.priority,
-        gives_way=declaration.gives_way,
-        audience=audience(declaration, trigger),
-        says_once=declaration.says_once,
-        facts=declaration.facts,
-    )
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A message a run asks for, with its customer, whose row is locked."""
-
-    proposal: Proposal
-    addressee: Addressee
-    manner: Manner
-    clock: Clock
-    row: Row | None
-
-    @property
-    def request(self) -> DeliverRequest:
-        return self.proposal.request
-
-    @property
-    def channel(self) -> Channel:
-        return self.request.draft.channel
-
-    @property
-    def recipient(self) -> str | None:
-        return self.addressee.person.address(self.channel)
-
-    @property
-    def is_marketing(self) -> bool:
-        return self.request.draft.message_class is MessageClass.MARKETING
-
-
-@dataclass(frozen=True)
-class _Written:
-    """A message as the customer would get it now.
-
-    Attributes:
-        version: Of its text; None if an earlier attempt wrote it.
-        links: Where its tracked links lead.
-        anew: Whether it takes the place of what an earlier attempt, which certainly did not leave, has written.
-    """
-
-    content: Content
-    locale: str
-    version: str | None = None
-    links: Sequence[str] = ()
-    anew: bool = False
-
-
-class _Unwritable(Exception):
-    """It cannot be written, or cannot go out as it is; the reason begins with the rule's name."""
+    request: DeliverRequest
+    started: datetime
+    began: float
+    manner: Manner | None
 
 
 @dataclass(frozen=True)
@@ -187,6 +100,11 @@ class Deliver:
     deployment: Deployment
     pulse: Pulse
 
+    @property
+    def writer(self) -> Writer:
+        """What writes its messages."""
+        return Writer(self.texts, self.links, self.deployment, self.channels)
+
     @activity.defn
     async def deliver(self, request: DeliverRequest) -> Delivery:
         """Send one message at most once, and say what became of it.
@@ -201,8 +119,7 @@ class Deliver:
             # Temporal may have given this attempt up long ago, and what it was decided by with it.
             raise ApplicationError("the worker was paused", type="Paused")
         with speechless():
-            delivery = await self.send(request, activity.info().started_time)
-            return await self._with_choices(request, delivery)
+            return await self.send(request, activity.info().started_time)
 
     async def send(self, request: DeliverRequest, started: datetime, manner: Manner | None = None) -> Delivery:
         """Do what `deliver` does, for whatever activity.
@@ -214,19 +131,16 @@ class Deliver:
         Raises:
             ApplicationError: It certainly did not leave; to be tried again.
         """
-        began = time.monotonic()
+        asking = _Asking(request, started, time.monotonic(), manner)
         if request.alternatives:
-            request = await self._cheapest(request, started, began, manner)
-        while True:
-            claim = await self._claim(request, started, began, manner)
-            if isinstance(claim, Delivery):
-                break
-            outcome = await self._hand_over(claim)
-            if outcome is not None:
-                claim = outcome
-                break
-        SENT.labels(request.draft.channel, claim.status or claim.verdict).inc()
-        return claim
+            asking = await self._cheapest(asking)
+        delivery: Delivery | None = None
+        while delivery is None:
+            claim = await self._claim(asking)
+            delivery = claim if isinstance(claim, Delivery) else await self._hand_over(claim)
+        delivery = await self._with_choices(asking.request, delivery)
+        SENT.labels(delivery.channel or asking.request.draft.channel, delivery.status or delivery.verdict).inc()
+        return delivery
 
     async def _with_choices(self, request: DeliverRequest, delivery: Delivery) -> Delivery:
         """Tell the run what it left to us: by which channel it went, and at which hour the customer reacts.
@@ -242,37 +156,28 @@ class Deliver:
                     chosen["best_hour"] = best_hour(await reactions.moments(connection, request.enrolment))
         return delivery.model_copy(update=chosen) if chosen else delivery
 
-    async def _claim(
-        self, request: DeliverRequest, started: datetime, began: float, manner: Manner | None
-    ) -> Delivery | _Claimed:
-        """Decide under the customer's lock, and commit the decision before anything leaves.
-
-        Args:
-            started: When the attempt started, by Temporal's clock.
-            began: The same in seconds of the process's monotonic clock.
-            manner: None: as the journey declares.
-        """
+    async def _claim(self, asking: _Asking) -> Delivery | _Claimed:
+        """Decide under the customer's lock, and commit the decision before anything leaves."""
         async with self.pool.acquire() as connection, connection.transaction():
-            asked = await self._asked(connection, request, started, began, manner)
+            asked = await self._asked(connection, asking)
             message = asked.proposal.message
             if asked.row and (answer := await self._answer_for(connection, message, asked.row)):
-                await messages.await_also(connection, message, request.awaits)
+                await messages.await_also(connection, message, asking.request.awaits)
                 return answer
             if asked.addressee.outcome is not None:
                 outcome = Outcome(asked.addressee.outcome)
                 await messages.skip(connection, asked.proposal, f"overtaken:{outcome}")
                 return Delivery(verdict=Verdict.OVERTAKEN, message=message, outcome=outcome)
-            if (asked.addressee.restart_event or 0) > request.decided_after:
+            if (asked.addressee.restart_event or 0) > asking.request.decided_after:
                 return Delivery(verdict=Verdict.OVERTAKEN, message=message)
             return await self._decide(connection, asked)
 
-    async def _asked(
-        self, connection: Connection, request: DeliverRequest, started: datetime, began: float, manner: Manner | None
-    ) -> _Asked:
+    async def _asked(self, connection: Connection, asking: _Asking) -> Asked:
         """Lock the customer, then read what is asked for, and when.
 
         That is when the attempt started, unless it has waited or was paused for longer than a claim holds.
         """
+        request, manner = asking.request, asking.manner
         addressee = await messages.addressee(connection, request.enrolment)
         if addressee is None:
             raise ApplicationError(f"enrolment {request.enrolment} is unknown", non_retryable=True)
@@ -280,21 +185,20 @@ class Deliver:
             addressee = replace(addressee, person=replace(addressee.person, phone=manner.number))
         clock = await customers.clock_of(connection, addressee.person.customer)
         declaration = self.catalog.journeys.get(addressee.journey)
-        waited = time.monotonic() - began
-        message = message_id(request.enrolment, request.draft.step, request.occurrence)
-        row = await messages.find(connection, message)
+        waited = time.monotonic() - asking.began
+        row = await messages.find(connection, request.message)
         request = await self._by_best_channel(connection, request, addressee, row)
-        manner = manner or (_of_journey(declaration, addressee.event) if declaration else Manner())
+        manner = manner or (of_journey(declaration, addressee.event) if declaration else Manner())
         proposal = Proposal(
-            message=message,
+            message=request.message,
             customer=addressee.person.customer,
             journey=addressee.journey,
             priority=manner.priority,
             request=request,
             policy_version=self.deployment.policy.version,
-            now=clock.journey_time(started + timedelta(seconds=waited if waited > LEAVES_WITHIN else 0)),
+            now=clock.journey_time(asking.started + timedelta(seconds=waited if waited > LEAVES_WITHIN else 0)),
         )
-        return _Asked(proposal, addressee, manner, clock, row)
+        return Asked(proposal, addressee, manner, clock, row)
 
     async def _by_best_channel(
         self, connection: Connection, request: DeliverRequest, addressee: Addressee, row: Row | None
@@ -328,7 +232,7 @@ class Deliver:
             return Delivery(verdict=Verdict.GONE, message=message, status=status, reason=row.reason, at=row.journey_at)
         return None
 
-    async def _decide(self, connection: Connection, asked: _Asked) -> Delivery | _Claimed:
+    async def _decide(self, connection: Connection, asked: Asked) -> Delivery | _Claimed:
         """Ask the contact policy, and keep its answer; what may go is claimed."""
         message, now, recipient = asked.proposal.message, asked.proposal.now, asked.recipient
         policy, manner, draft = self.deployment.policy, asked.manner, asked.request.draft
@@ -365,12 +269,12 @@ class Deliver:
         assert recipient is not None
         return await self._claim_for(connection, asked, recipient)
 
-    async def _claim_for(self, connection: Connection, asked: _Asked, recipient: str) -> Delivery | _Claimed:
+    async def _claim_for(self, connection: Connection, asked: Asked, recipient: str) -> Delivery | _Claimed:
         """Commit the message as ours to send, with what it says and what it costs."""
         message = asked.proposal.message
         try:
-            written = await self._written(connection, asked, recipient)
-        except _Unwritable as error:
+            written = await self.writer.write(connection, asked, recipient)
+        except Unwritable as error:
             return await self._skip(connection, asked, str(error))
         content, locale = written.content, written.locale
         is_ours = asked.channel in OWN
@@ -399,117 +303,41 @@ class Deliver:
             content=content,
             locale=locale,
             message_class=asked.request.draft.message_class,
-            unsubscribe_url=self.links.unsubscribe(message) if asked.is_marketing else None,
+            unsubscribe_url=self.writer.unsubscribe_url(asked),
             valid_for=asked.clock.wall_duration(expires_at - now) if expires_at else None,
             push_keys=asked.addressee.person.push_keys(recipient),
         )
         return _Claimed(letter, attempt, asked.clock, now, time.monotonic())
 
-    async def _written(self, connection: Connection, asked: _Asked, recipient: str) -> _Written:
-        """Write the message, unless an earlier attempt did.
-
-        A WhatsApp message is always written as it can go out now: its earlier attempt certainly did not leave,
-        and meanwhile the customer-service window may have closed, or a sender been blocked.
-
-        Raises:
-            _Unwritable: With the reason.
-        """
-        row, draft = asked.row, asked.request.draft
-        locale = asked.addressee.locale or self.deployment.default_locale
-        is_whatsapp = asked.channel is Channel.WHATSAPP
-        if row and row.content is not None and not is_whatsapp:
-            return _Written(_CONTENT.validate_python(row.content), row.locale or locale)
-        if (said := asked.manner.content) is not None:
-            return _Written(await self._said(connection, asked, recipient, said), locale, anew=is_whatsapp)
-        links = list[str]()
-
-        def track(url: str) -> str:
-            return self._tracked(asked.proposal.message, links, self._tagged(asked, url))
-
-        try:
-            text = await text_for(connection, self.texts, draft.template, asked.channel, locale, draft.edition)
-            values = await self._variables(connection, asked)
-            if is_whatsapp:
-                content: Content = await self._write_whatsapp(connection, asked, recipient, text, values, track)
-            else:
-                footer = self._footer(asked.proposal.message) if asked.is_marketing else None
-                content = text.render(values, track=track, footer=footer)
-        except CannotSend as error:
-            raise _Unwritable(str(error)) from None
-        except (BadText, MissingVariable, RenderError, UnknownTemplate) as error:
-            raise _Unwritable(f"text:{error}") from None
-        return _Written(content, text.locale, text.version, links, anew=is_whatsapp)
-
-    async def _said(self, connection: Connection, asked: _Asked, recipient: str, content: Content) -> Content:
-        """Return what a person of ours has written, as it can go out now."""
-        if not isinstance(content, WhatsAppContent):
-            return content
-        port = self.channels[Channel.WHATSAPP]
-        assert isinstance(port, Senders)
-        to = To(customer=asked.proposal.customer, recipient=recipient, now=asked.proposal.now, clock=asked.clock)
-        try:
-            return await say(connection, port.senders, to, content)
-        except CannotSend as error:
-            raise _Unwritable(str(error)) from None
-
-    async def _write_whatsapp(
-        self,
-        connection: Connection,
-        asked: _Asked,
-        recipient: str,
-        text: Text,
-        values: Mapping[str, object],
-        track: Callable[[str], str],
-    ) -> WhatsAppContent:
-        port = self.channels[Channel.WHATSAPP]
-        assert isinstance(port, Senders)
-        return await write_whatsapp(
-            connection,
-            port.senders,
-            AskedOfWhatsApp(
-                customer=asked.proposal.customer,
-                recipient=recipient,
-                text=text,
-                edition=asked.request.draft.edition,
-                now=asked.proposal.now,
-                clock=asked.clock,
-                company=self.deployment.company,
-                site=str(self.deployment.site).rstrip("/"),
-            ),
-            values,
-            track,
-        )
-
-    async def _cheapest(
-        self, request: DeliverRequest, started: datetime, began: float, manner: Manner | None
-    ) -> DeliverRequest:
+    async def _cheapest(self, asking: _Asking) -> _Asking:
         """Return which of several messages is to be sent: the cheapest, unless one of them was begun before.
 
         What cannot be written now, or of what no tariff tells the price, comes last; of what costs the same, the
         one the author names first is sent.
         """
-        asked_for = [request.model_copy(update={"alternatives": ()}), *request.alternatives]
+        first = asking.request.model_copy(update={"alternatives": ()})
+        choices = [replace(asking, request=each) for each in (first, *asking.request.alternatives)]
         prices: list[tuple[bool, Decimal]] = []
         async with self.pool.acquire() as connection, connection.transaction():
-            for each in asked_for:
-                asked = await self._asked(connection, each, started, began, manner)
+            for each in choices:
+                asked = await self._asked(connection, each)
                 if asked.row and asked.row.status is not Status.SKIPPED:
                     return each
                 cost = await self._cost(connection, asked)
                 prices.append((cost is None, cost.amount if cost else Decimal(0)))
-        return min(zip(prices, range(len(prices)), asked_for, strict=True), key=lambda each: each[:2])[2]
+        return choices[min(range(len(choices)), key=prices.__getitem__)]
 
-    async def _cost(self, connection: Connection, asked: _Asked) -> Cost | None:
+    async def _cost(self, connection: Connection, asked: Asked) -> Cost | None:
         """Return what a message would cost if it went out now."""
         if asked.recipient is None or asked.addressee.outcome is not None:
             return None
         try:
-            written = await self._written(connection, asked, asked.recipient)
-        except _Unwritable:
+            written = await self.writer.write(connection, asked, asked.recipient)
+        except Unwritable:
             return None
         return self.deployment.tariffs.estimate(written.content, asked.recipient)
 
-    async def _skip(self, connection: Connection, asked: _Asked, reason: str) -> Delivery:
+    async def _skip(self, connection: Connection, asked: Asked, reason: str) -> Delivery:
         await messages.skip(connection, asked.proposal, reason)
         return Delivery(verdict=Verdict.SKIPPED, message=asked.proposal.message, reason=reason)
 
@@ -613,38 +441,6 @@ class Deliver:
             return Delivery(verdict=Verdict.NOT_YET, message=message, reason=reason, not_before=until)
         # A callback knows better than the missing answer.
         return Delivery(verdict=Verdict.GONE, message=message, status=status, at=claimed.at)
-
-    async def _variables(self, connection: Connection, asked: _Asked) -> dict[str, object]:
-        """What a text may use."""
-        facts: dict[str, Any] = {}
-        for name, sql in asked.manner.facts.items():
-            found = await connection.fetchrow(sql, asked.request.enrolment)
-            facts[name] = dict(found) if found else None
-        return {
-            "customer": asked.addressee.traits,
-            "event": asked.addressee.event,
-            "site": str(self.deployment.site).rstrip("/"),
-            "company": self.deployment.company,
-            **facts,
-        }
-
-    def _tagged(self, asked: _Asked, url: str) -> str:
-        if self.deployment.utm_source is None:
-            return url
-        campaign, draft = asked.addressee.journey.removeprefix(PREFIX), asked.request.draft
-        return tagged(url, self.deployment.utm_source, asked.channel, campaign, draft.template)
-
-    def _tracked(self, message: UUID, links: list[str], url: str) -> str:
-        if url not in links:
-            links.append(url)
-        return self.links.tracked(message, links.index(url))
-
-    def _footer(self, message: UUID) -> Footer:
-        return Footer(
-            postal_address=self.deployment.postal_address,
-            unsubscribe_url=self.links.unsubscribe(message),
-            preferences_url=self.links.preferences(message),
-        )
 
 
 def _pause(attempt: int) -> timedelta:

@@ -99,7 +99,7 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
                 await contact.remember_policy(
                     connection, deployment.policy.version, deployment.policy.model_dump(mode="json")
                 )
-                await declare_segments(connection, segments_of(deployment.enabled), catalog)
+                await declare_segments(connection, segments_of(catalog), catalog)
             app.state.context = Context(
                 settings=configuration,
                 pool=pool,

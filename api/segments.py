@@ -288,7 +288,7 @@ async def delete_segment(name: Name, ctx: Ctx, _: Operator, audited: Audited) ->
             raise Problem(409, "in_use", f"{name} is whom {', '.join(journeys)} is for; change the journey first")
         if naming := definitions.naming(name):
             raise Problem(409, "in_use", f"{name} is named by {', '.join(naming)}; change that first")
-        if name in {each.name for each in segments_of(ctx.deployment.enabled)}:
+        if name in {each.name for each in segments_of(ctx.catalog)}:
             raise Problem(409, "in_use", f"{name} comes with the release and would be back at the next start")
         await segments.delete(connection, name)
         audited.facts["segment"] = name

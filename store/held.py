@@ -65,6 +65,7 @@ async def _reached(connection: Connection, customer: int) -> list[Reached]:
             union all select 'sms', phone from customers where id = $1
             union all select case when p256dh is null then 'push' else 'web_push' end, token
                       from devices where customer_id = $1
+            union all select channel, address from conversations where customer_id = $1
             union all select channel, recipient from messages where customer_id = $1 and channel <> all($2)
             union all select case when position('@' in address) > 0 then 'email' else 'sms' end, address
                       from consents where customer_id = $1 and address not like 'erased:%'

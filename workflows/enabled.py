@@ -16,6 +16,7 @@ from workflows.car_dealer.deal_review import DealReview
 from workflows.car_dealer.lost_to_competitor import LostToCompetitor
 from workflows.car_dealer.model_gallery import ModelGallery
 from workflows.car_dealer.visit_booked import VisitBooked
+from workflows.catalog import Catalog
 from workflows.declaration import DeclarationError
 from workflows.instalments.first_purchase import FirstPurchase
 from workflows.instalments.limit_reminder import LimitReminder
@@ -86,11 +87,11 @@ def enabled(names: Iterable[str]) -> list[type[Journey[Any]]]:
     return chosen
 
 
-def segments_of(names: Iterable[str]) -> list[Segment]:
-    """Return the segments of the packs that are enabled, or any journey of which is."""
-    packs = {_pack(journey) for journey in enabled(names)}
+def segments_of(catalog: Catalog) -> list[Segment]:
+    """Return the segments of the packs of which any journey runs."""
+    packs = {_pack(declaration.workflow) for declaration in catalog.journeys.values()}
     return [segment for pack in sorted(packs & SEGMENTS.keys()) for segment in SEGMENTS[pack]]
 
 
 def _pack(journey: type[Journey[Any]]) -> str:
-    return journey.__module__.split(".")[-2]
+    return journey.__module__.rpartition(".")[0].rpartition(".")[2]

@@ -151,12 +151,16 @@ class EmbeddedStack:
         """Stop one part tidily."""
         await self._children[part].stop()
 
-    async def start_part(self, part: str) -> None:
+    async def start_part(self, part: str, variables: Mapping[str, str] | None = None) -> None:
         """Start a part again that was killed or stopped, where it was, and wait until it is ready.
+
+        Args:
+            variables: Further variables of its environment from now on.
 
         Raises:
             StackError: It cannot start; with the end of its log.
         """
+        self._children[part].add_variables(variables or {})
         await self._children[part].start()
         self._processes.write(list(self._children.values()))
 

@@ -235,6 +235,7 @@ async def gather(
     unsubscribed: Sequence[Farewell],
     dialogues: Sequence[Dialogue],
     unfinished: str | None,
+    seen: Sequence[Run] = (),
 ) -> Evidence:
     """Gather everything: the ledger before and after the database, which is read at one moment.
 
@@ -243,8 +244,9 @@ async def gather(
         unsubscribed: Who pressed a letter's one-click button and was answered.
         dialogues: Who was talked with.
         unfinished: What could not be told, in words.
+        seen: Runs that were looked at before and need no other look.
     """
-    runs = await _runs(stage.temporal)
+    runs = await _runs(stage.temporal, seen)
     before = await _effects(stage)
     async with stage.database.acquire() as db, db.transaction(isolation="repeatable_read", readonly=True):
         read_at = datetime.now(UTC)
@@ -349,16 +351,17 @@ def farewell_of(callback: Mapping[str, Any]) -> Farewell | None:
     return None
 
 
-async def _runs(temporal: Client) -> list[Run]:
-    """Return the newest run of every workflow."""
+async def _runs(temporal: Client, seen: Sequence[Run]) -> list[Run]:
+    """Return the newest run of every workflow; to ask them all takes most of the time of a judgement."""
     found = {run.id async for run in temporal.list_workflows("JourneyName IS NOT NULL")}
+    found -= {run.workflow_id for run in seen}
     at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def look(workflow_id: str) -> Run:
         async with at_once:
             return await _run(temporal, workflow_id)
 
-    return await asyncio.gather(*map(look, sorted(found)))
+    return [*seen, *await asyncio.gather(*map(look, sorted(found)))]
 
 
 async def _run(temporal: Client, workflow_id: str) -> Run:

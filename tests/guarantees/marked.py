@@ -11,7 +11,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from domain.events import Code, Event
     from tests.workflows.stories import STORIES, PatientOnes, QuietOnes, StoryEnded
-    from workflows.drafts import inbox, sms
+    from workflows.drafts import banner, inbox, popup, sms, web_push, whatsapp
     from workflows.enabled import JOURNEYS
     from workflows.journey import Journey, journey
 
@@ -43,15 +43,34 @@ class Blurt(Journey):
         raise ValueError(f"{reply!r} {vars(self)!r}")
 
 
+class SiteVisited(Event, name="site_visited"):
+    """Starts what has a browser and a site to show things in."""
+
+    text: Code
+
+
+@journey(starts_on=SiteVisited, key="application_id", ends_on=StoryEnded)
+class OnTheSite(Journey):
+    """Sends a text somebody has published by whatever came after the first five channels."""
+
+    async def steps(self) -> None:
+        visited = self.latest(SiteVisited)
+        assert visited is not None
+        text = f"campaigns/{visited.text}"
+        for draft in (web_push(text), popup(text), banner(text), whatsapp(text)):
+            await self.send(draft)
+        await self.wait(timedelta(days=3000))
+
+
 def create_app() -> FastAPI:
     """Build the API."""
     import api.app
 
-    return api.app.create_app((*SHOWN, Blurt))
+    return api.app.create_app((*SHOWN, Blurt, OnTheSite))
 
 
 if __name__ == "__main__":
     import worker
-    from tests.guarantees.marked import Blurt as Importable
+    from tests.guarantees import marked
 
-    worker.main((*SHOWN, Importable))
+    worker.main((*SHOWN, marked.Blurt, marked.OnTheSite))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -207,6 +208,18 @@ async def test_a_refusal_is_kept_and_final(world: World, operator: httpx.AsyncCl
     assert [each["answer"] for each in told["providers"]] == ["refused: http_400:email_addresses", "gone before"]
     assert told["completed_at"] is not None
     assert await left_in(world, person.email, person.phone) == []
+
+
+async def test_a_number_they_only_talked_from_is_forgotten_with_them(world: World, operator: httpx.AsyncClient) -> None:
+    person = await world.person()
+    wrote = {"from": person.phone, "to": "+14155238886", "text": f"I am {person.user_id}", "channel": "whatsapp"}
+    (await world.providers.post("/_sandbox/inbound", json=wrote)).raise_for_status()
+    talks = "select count(*) from whatsapp_conversations w join conversations v using (address) where address = $1"
+    await world.until(lambda: world.pool.fetchval(talks, person.phone), 1)
+    traits = {"phone": f"+1415{uuid4().int % 10_000_000:07d}"}
+    await world.tell({"userId": person.user_id, "traits": traits}, "identify", datetime.now(UTC))
+    await erased(operator, person)
+    assert await left_in(world, person.user_id, person.phone) == []
 
 
 async def test_erasing_again_asks_nobody_again(world: World, operator: httpx.AsyncClient) -> None:

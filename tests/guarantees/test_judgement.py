@@ -21,6 +21,7 @@ from cli.torture.evidence import (
 )
 from cli.torture.judgement import Violation, begun_after_the_goal, judge
 from domain.clock import Clock
+from domain.conversations import CONVERSATION
 from domain.messages import Channel
 from policy.configuration import Cap, Policy
 
@@ -338,6 +339,9 @@ ALLOWED: dict[str, Break] = {
     "a message that is just being sent": letter(status="sending", claimed_at=NOON - 14 * SECOND),
     "a message that was claimed while the evidence was gathered": effects(LEFT, replace(AGAIN, id=11, message="m-9")),
     "a run that is only slow": run("Series-c1-e2", "running", waits_until=NOON - 4 * SECOND),
+    "a talk with people of ours, which no run is for": lambda evidence: replace(
+        evidence, stays=[*evidence.stays, Stay(3, 1, CONVERSATION, "conversation-c1-e3", None, None, False, 12)]
+    ),
     "a run an operator has paused": run("Series-c1-e2", "running", paused=True),
 }
 

@@ -20,7 +20,7 @@ from tests.segments.model import ORIGIN, Deed, Human
 from workflows.car_credit.segments import SEGMENTS
 from workflows.catalog import Catalog
 from workflows.declaration import DeclarationError
-from workflows.enabled import segments_of
+from workflows.enabled import enabled, segments_of
 
 NOW = ORIGIN + 40 * DAY
 LIBRARY = sorted((Path(forms.__file__).parent / "library").glob("*.json"))
@@ -250,7 +250,11 @@ async def test_two_packs_do_not_share_a_segments_name(base: Base) -> None:
 
 
 def test_a_pack_brings_its_segments_with_any_of_its_journeys() -> None:
-    assert segments_of(["car_credit"]) == segments_of(["RefusedByBank"]) == list(SEGMENTS)
+    assert (
+        segments_of(Catalog.of(enabled(["car_credit"])))
+        == segments_of(Catalog.of(enabled(["RefusedByBank"])))
+        == list(SEGMENTS)
+    )
 
 
 def test_the_page_about_segments_says_only_what_can_be_said() -> None:
