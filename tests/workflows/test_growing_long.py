@@ -124,7 +124,7 @@ async def test_whoever_begins_anew_again_and_again_gets_the_letter_once(world: W
 
 async def test_the_whole_registration_is_told_over_many_runs_and_nothing_twice(world: World) -> None:
     plan = plan_of(list(Step))(PLAN).messages
-    person = await world.person()
+    person = await world.visitor()
     await person.does("registration_started")
     for step in Step:
         # A week longer than the step's last message; the next step is reached before the stay is forgotten.
