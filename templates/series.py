@@ -28,7 +28,7 @@ FENCE, PART, SMS = "---", "=== ", "sms: "
 
 HEADER = ("link", "button", "closing")
 
-SHORT = (Channel.PUSH,)
+SHORT = (Channel.PUSH, Channel.WEB_PUSH)
 """Channels that get the title, the first words and the link."""
 
 

@@ -205,6 +205,15 @@ class World:
         await self.tell(call, "identify", datetime.now(UTC))
         return who
 
+    async def visitor(self, **traits: Any) -> Person:
+        """A new customer who has allowed the site's notifications, too; their token is the browser's endpoint."""
+        person = await self.person(**traits)
+        answer = await self.providers.post(f"/_sandbox/people/{person.user_id}/browser")
+        subscription = answer.raise_for_status().json()
+        context = {"device": {"subscription": subscription}}
+        await self.tell({"userId": person.user_id, "context": context}, "identify", datetime.now(UTC))
+        return replace(person, token=subscription["endpoint"])
+
     async def tell(self, raw: dict[str, Any], type: str, at: datetime, *, dispatched: bool = True) -> Answer:
         """Accept one call, and wait until its runs have heard of it."""
         call = read_call({"messageId": uuid4().hex, **raw}, at, type=type)

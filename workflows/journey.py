@@ -714,6 +714,10 @@ class Journey(Generic[P]):
         told = len(self._log) + self._untold
         earlier = f"{told - 10} earlier; " if told > 10 else ""
         lines = [f"**Sent so far:** {earlier}{'; '.join(self._log[-10:]) or 'nothing'}"]
+        if self._start.before:
+            # What the first run's summary says; continue-as-new keeps none and takes none.
+            trigger = self._start.trigger.name
+            lines.insert(0, f"**{type(self).__name__}** of customer {self._start.customer}, since {trigger}")
         if self._departure:
             lines.append(
                 f"**Over:** {self._departure.outcome}"

@@ -3,7 +3,7 @@
 The table is a CSV file, one line a message:
 
     step,day,channels,text
-    passport,0,push email sms,registration/passport_at_hand
+    passport,0,web_push email sms,registration/passport_at_hand
 
 A run keeps the plan it began with, as its parameter: a plan may be changed while customers are in it.
 """

@@ -244,3 +244,34 @@ async def test_a_journey_there_is_not_has_no_effect(scene: Scene) -> None:
     answer = await scene.get("/v1/reports/effect?journey=Nobodys")
     assert answer.status_code == 404
     assert "there is no journey Nobodys" in answer.json()["message"]
+
+
+async def test_the_reach_of_the_free_channels_alone_is_told_by_journey(scene: Scene) -> None:
+    journey = f"Loan{uuid4().hex[:12]}"
+    ways = (
+        [(Channel.EMAIL, Status.DELIVERED)],
+        [(Channel.EMAIL, Status.DELIVERED), (Channel.SMS, Status.FAILED)],  # nothing that costs has left
+        [(Channel.EMAIL, Status.ACCEPTED), (Channel.SMS, Status.DELIVERED)],
+        [(Channel.EMAIL, Status.DELIVERED), (Channel.SMS, Status.UNKNOWN)],  # may have left
+        [(Channel.EMAIL, Status.ACCEPTED)],
+        [(Channel.EMAIL, Status.FAILED)],  # not written to
+    )
+    for way in ways:
+        person = await scene.person()
+        await scene.context.pool.execute("update enrolments set journey = $2 where id = $1", person.enrolment, journey)
+        for channel, status in way:
+            await scene.sent(person, channel, status=status)
+    (row,) = await told(scene, "/v1/reports/reach", journey=journey)
+    assert row == {
+        "journey": journey,
+        "written_to": 5,
+        "reached": 4,
+        "free_alone": 2,
+        "texts": 5,
+        "texts_reached": 4,
+        "texts_free_alone": 2,
+        "free_alone_share": 0.4,
+    }
+    since = (datetime.now(UTC) + HOUR).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert await told(scene, "/v1/reports/reach", journey=journey, since=since) == []
+    assert (await scene.get("/v1/reports/reach?since=yesterday")).status_code == 422

@@ -64,14 +64,6 @@ async def runs(person: Person) -> int:
     return found
 
 
-async def lives(person: Person, messages: int) -> None:
-    """Let one day pass after the other until there are so many; a longer skip may leap over the end of a run."""
-    for _ in range(3 * messages):
-        if await person.count() >= messages:
-            return
-        await person.passes(DAY)
-
-
 async def times(person: Person) -> list[datetime]:
     """When messages left, in journey time."""
     return [row["journey_at"] for row in await person.messages()]
@@ -82,7 +74,8 @@ async def test_a_plan_goes_on_at_its_place_with_its_waits_and_what_nobody_has_re
     await person.does("serial_begun", application_id="A-1")
     await person.passes(HOUR)
     await person.does("visited", rooms=3)
-    await lives(person, Serial.PARTS + 1)
+    await person.passes((Serial.PARTS + 1) * DAY)
+    assert await person.outcome() == "finished"
     assert await person.got() == ["inbox almost_empty"] * Serial.PARTS + ["inbox partly_filled"]
     assert await runs(person) > 1
     sent = await times(person)
@@ -129,12 +122,17 @@ async def test_whoever_begins_anew_again_and_again_gets_the_letter_once(world: W
     assert await person.outcome() == "finished"
 
 
-async def test_a_step_of_the_registration_is_told_over_several_runs(world: World) -> None:
-    person = await world.person()
+async def test_the_whole_registration_is_told_over_many_runs_and_nothing_twice(world: World) -> None:
+    plan = plan_of(list(Step))(PLAN).messages
+    person = await world.visitor()
     await person.does("registration_started")
-    await lives(person, 12)
-    phone = [each.text.split("/")[1] for _, each in plan_of(list(Step))(PLAN).at("phone", 0)]
-    assert await person.got() == [f"push {name}" for name in phone[:12]]
-    assert await runs(person) > 1
+    for step in Step:
+        # A week longer than the step's last message; the next step is reached before the stay is forgotten.
+        await person.passes(timedelta(days=max(each.day for each in plan if each.step == step) + 7))
+        await person.does("registration_step_completed", step=step)
+    assert await person.got() == [f"{each.channels[0]} {each.text.split('/')[1]}" for each in plan]
+    assert await runs(person) > 20
+    sent = await times(person)
+    assert all(after - before > DAY - timedelta(minutes=1) for before, after in pairwise(sent))
     await person.does("registration_completed")
     assert await person.outcome() == "goal"

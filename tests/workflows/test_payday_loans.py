@@ -58,24 +58,24 @@ async def goes(person: Person, by: Channel, *texts: str, after: list[timedelta],
 
 
 async def test_the_first_loan_is_reminded_of_four_times_and_free_of_charge(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_application_started", application_id="A-1")
     texts = ("saved", "what_is_left", "questions", "last_reminder")
-    await goes(person, Channel.PUSH, *texts, after=[HOUR, DAY, 3 * DAY, 7 * DAY], journey="AbandonedFirstLoan")
+    await goes(person, Channel.WEB_PUSH, *texts, after=[HOUR, DAY, 3 * DAY, 7 * DAY], journey="AbandonedFirstLoan")
     assert await person.outcome() == "finished"
 
 
 async def test_a_dearer_channel_is_used_when_the_cheaper_one_has_not_reached_them_in_four_hours(world: World) -> None:
-    person = await world.person()
-    await world.behaves(person.token, delivery="never")
+    person = await world.visitor()
+    await world.behaves(person.user_id, browser=person.token, delivery="never")
     await world.behaves(person.email, delivery="never")
     await person.does("loan_application_started", application_id="A-1")
     await person.passes(HOUR + MINUTE)
-    assert await person.got() == ["push saved"]
+    assert await person.got() == ["web_push saved"]
     await person.passes(4 * HOUR)
-    assert await person.got() == ["push saved", "email saved"]
+    assert await person.got() == ["web_push saved", "email saved"]
     await person.passes(4 * HOUR)
-    await world.until(person.got, ["push saved", "email saved", "sms saved"])
+    await world.until(person.got, ["web_push saved", "email saved", "sms saved"])
 
 
 async def test_the_share_reached_by_the_free_channels_alone_is_told(world: World) -> None:
@@ -85,8 +85,8 @@ async def test_the_share_reached_by_the_free_channels_alone_is_told(world: World
         return {name: row[name] for name in ("written_to", "reached", "free_alone", "texts", "texts_free_alone")}
 
     began = datetime.now(UTC)
-    free, paid = await world.person(), await world.person()
-    await world.behaves(paid.token, delivery="never")
+    free, paid = await world.visitor(), await world.visitor()
+    await world.behaves(paid.user_id, browser=paid.token, delivery="never")
     await world.behaves(paid.email, delivery="never")
     for person in (free, paid):
         await person.does("loan_application_started", application_id="A-1")
@@ -96,7 +96,7 @@ async def test_the_share_reached_by_the_free_channels_alone_is_told(world: World
 
 
 async def test_who_has_had_a_loan_is_not_reminded_of_their_first(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_issued", loan_id="L-1")
     await person.does("loan_application_started", application_id="A-1")
     assert await person.enrolments() == []
@@ -104,28 +104,28 @@ async def test_who_has_had_a_loan_is_not_reminded_of_their_first(world: World) -
 
 
 async def test_the_submitted_application_is_the_goal_of_its_reminders(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_application_started", application_id="A-1")
     await person.passes(2 * HOUR)
     await person.does("loan_application_submitted", application_id="A-1")
     assert await person.outcome() == "goal"
-    assert await person.got() == ["push saved"]
+    assert await person.got() == ["web_push saved"]
 
 
 # UncollectedLoan
 
 
 async def test_approved_money_is_reminded_of_until_it_is_taken(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_issued", loan_id="L-1")
     await person.does("loan_approved", loan_id="L-2")
     texts = ("approved", "ways_to_take_it", "still_waiting", "last_reminder")
-    await goes(person, Channel.PUSH, *texts, after=[2 * HOUR, DAY, 2 * DAY, 5 * DAY], journey="UncollectedLoan")
+    await goes(person, Channel.WEB_PUSH, *texts, after=[2 * HOUR, DAY, 2 * DAY, 5 * DAY], journey="UncollectedLoan")
     assert await person.outcome() == "finished"
 
 
 async def test_the_money_taken_is_the_goal_and_that_of_another_loan_is_not(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_issued", loan_id="L-1")
     await person.does("loan_approved", loan_id="L-2")
     await person.does("loan_issued", loan_id="L-3")
@@ -135,7 +135,7 @@ async def test_the_money_taken_is_the_goal_and_that_of_another_loan_is_not(world
 
 
 async def test_a_first_loan_that_is_approved_starts_nothing(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_approved", loan_id="L-1")
     assert "UncollectedLoan: they have never done loan_issued" in await person.notes()
 
@@ -144,35 +144,35 @@ async def test_a_first_loan_that_is_approved_starts_nothing(world: World) -> Non
 
 
 async def test_a_new_customer_is_told_six_times_in_two_months(world: World, looks: Segments) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await did(person, "registration_completed", MINUTE)
     await looked(world, looks, person, datetime.now(UTC))
     texts = ("quick_answer", "privacy", "where_the_money_goes", "how_to_borrow_well", "your_account", "still_here")
     after = [day * DAY for day in (1, 3, 7, 14, 30, 60)]
-    await goes(person, Channel.PUSH, *texts, after=after, journey="NewCustomer")
+    await goes(person, Channel.WEB_PUSH, *texts, after=after, journey="NewCustomer")
     assert await person.outcome("NewCustomer") == "finished"
 
 
 async def test_the_first_application_is_the_goal_of_a_new_customer(world: World, looks: Segments) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await did(person, "registration_completed", MINUTE)
     await looked(world, looks, person, datetime.now(UTC))
     await person.passes(2 * DAY, "NewCustomer")
     await person.does("loan_application_submitted", application_id="A-1")
     assert await person.outcome("NewCustomer") == "goal"
-    assert await person.got("NewCustomer") == ["push quick_answer"]
+    assert await person.got("NewCustomer") == ["web_push quick_answer"]
 
 
 async def test_whoever_repaid_is_offered_more_for_a_quarter(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_repaid", loan_id="L-1")
     texts = ("thank_you", "larger_sum", "longer_term", "whenever_you_need")
-    await goes(person, Channel.PUSH, *texts, after=[DAY, 7 * DAY, 30 * DAY, 90 * DAY], journey="RepeatCustomer")
+    await goes(person, Channel.WEB_PUSH, *texts, after=[DAY, 7 * DAY, 30 * DAY, 90 * DAY], journey="RepeatCustomer")
     assert await person.outcome("RepeatCustomer") == "finished"
 
 
 async def test_whoever_repays_a_second_time_within_half_a_year_is_written_to_again(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_repaid", loan_id="L-1")
     await person.does("loan_application_submitted", application_id="A-2")
     assert await person.outcome("RepeatCustomer") == "goal"
@@ -184,7 +184,7 @@ async def test_whoever_repays_a_second_time_within_half_a_year_is_written_to_aga
 
 
 async def test_after_a_refusal_nothing_is_sent_for_a_week_and_then_a_letter(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_application_started", application_id="A-1")
     await person.does("loan_refused")
     await person.passes(6 * DAY, "AbandonedFirstLoan")
@@ -203,7 +203,7 @@ async def reasons(person: Person) -> set[str]:
 
 
 async def test_the_block_counts_from_the_transaction_that_accepts_the_refusal(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_application_started", application_id="A-1")
     await person.does("loan_refused", dispatched=False)
     now = await person.present()
@@ -216,7 +216,7 @@ async def test_the_block_counts_from_the_transaction_that_accepts_the_refusal(wo
 
 
 async def test_whoever_is_refused_again_is_left_alone_as_long_again(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_refused")
     await person.passes(5 * DAY)
     await person.does("loan_refused")
@@ -228,7 +228,7 @@ async def test_whoever_is_refused_again_is_left_alone_as_long_again(world: World
 
 
 async def test_whoever_applies_again_by_themselves_is_not_told_that_they_may(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("loan_refused")
     await person.passes(2 * DAY)
     await person.does("loan_application_submitted", application_id="A-2")
@@ -241,7 +241,7 @@ async def test_whoever_applies_again_by_themselves_is_not_told_that_they_may(wor
 
 async def churned(world: World, looks: Segments) -> Person:
     """Somebody who was last here 181 days ago and never had a loan."""
-    person = await world.person()
+    person = await world.visitor()
     await did(person, "page_opened", 181 * DAY)
     await looked(world, looks, person, datetime.now(UTC))
     return person
@@ -251,7 +251,7 @@ async def test_the_churned_hear_nothing_for_a_fortnight_and_then_three_times(wor
     person = await churned(world, looks)
     after = [14 * DAY, 21 * DAY, 44 * DAY]
     texts = ("we_are_here", "what_is_new", "goodbye")
-    await goes(person, Channel.PUSH, *texts, after=after, journey="WinBack")
+    await goes(person, Channel.WEB_PUSH, *texts, after=after, journey="WinBack")
     await person.passes(31 * DAY, "WinBack")
     assert await person.outcome("WinBack") == "finished"
 
@@ -265,7 +265,7 @@ async def test_any_activity_wins_them_back(world: World, looks: Segments) -> Non
 
 
 async def test_nobody_else_writes_to_whoever_is_to_be_won_back(world: World, looks: Segments) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await did(person, "loan_issued", 600 * DAY, loan_id="L-1")
     await did(person, "loan_approved", 549 * DAY, loan_id="L-2")
     await looked(world, looks, person, datetime.now(UTC))
@@ -279,11 +279,11 @@ async def test_nobody_else_writes_to_whoever_is_to_be_won_back(world: World, loo
 
 
 async def test_when_they_are_won_back_others_may_write_again(world: World, looks: Segments) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await did(person, "loan_issued", 600 * DAY, loan_id="L-1")
     await did(person, "loan_approved", 549 * DAY, loan_id="L-2")
     await looked(world, looks, person, datetime.now(UTC))
     await did(person, "page_opened", MINUTE)
     await looked(world, looks, person, datetime.now(UTC))
     await person.passes(3 * HOUR, "UncollectedLoan")
-    await world.until(lambda: person.got("UncollectedLoan"), ["push approved"])
+    await world.until(lambda: person.got("UncollectedLoan"), ["web_push approved"])

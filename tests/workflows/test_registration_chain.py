@@ -27,16 +27,16 @@ def test_the_plan_that_ships_has_210_messages_at_most_one_a_day() -> None:
     messages = plan().messages
     assert len(messages) == 210
     assert {each.step for each in messages} == set(Step)
-    assert {each.channels[0] for each in messages} == {Channel.PUSH}
+    assert {each.channels[0] for each in messages} == {Channel.WEB_PUSH}
 
 
 async def test_who_stops_is_written_to_after_an_hour_and_once_a_day(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("registration_started")
     await person.passes(HOUR - MINUTE)
     assert await person.got() == []
     await person.passes(2 * MINUTE)
-    assert await person.got() == ["push phone_code"]
+    assert await person.got() == ["web_push phone_code"]
     for day in range(1, 7):
         await person.passes(DAY - 10 * MINUTE)
         assert await person.count() == day
@@ -46,28 +46,28 @@ async def test_who_stops_is_written_to_after_an_hour_and_once_a_day(world: World
 
 
 async def test_the_next_step_has_its_own_messages_and_goes_on_from_its_own_beginning(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("registration_started")
     await person.passes(DAY + 2 * HOUR)
     await person.does("registration_step_completed", step="phone")
     await person.passes(2 * HOUR)
-    assert (await person.got())[-1] == "push passport_at_hand"
+    assert (await person.got())[-1] == "web_push passport_at_hand"
     await person.does("registration_step_completed", step="income")
     await person.passes(2 * HOUR)
-    assert (await person.got())[-1] == "push payout_choice"
+    assert (await person.got())[-1] == "web_push payout_choice"
     # Back at an earlier one: behind the place in the plan, so they hear nothing.
     await person.does("registration_step_completed", step="passport")
     await person.passes(10 * DAY)
-    assert (await person.got())[-1] == "push payout_choice"
+    assert (await person.got())[-1] == "web_push payout_choice"
     await person.does("registration_step_completed", step="income")
     await person.passes(2 * HOUR)
-    assert (await person.got())[-1] == "push payout_card"
+    assert (await person.got())[-1] == "web_push payout_card"
     await person.does("registration_completed")
     assert await person.outcome() == "goal"
 
 
 async def test_who_has_done_every_step_hears_nothing_until_the_account_is_there(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("registration_started")
     await person.does("registration_step_completed", step="agreement")
     await person.passes(29 * DAY)
@@ -77,24 +77,24 @@ async def test_who_has_done_every_step_hears_nothing_until_the_account_is_there(
 
 
 async def test_a_message_that_was_held_back_does_not_bring_two_on_one_day(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("registration_started")
     await (await person.run()).execute_update("pause")
     await person.passes(3 * DAY)
     assert await person.got() == []
     await (await person.run()).execute_update("resume")
-    await world.until(person.got, ["push phone_code"])
+    await world.until(person.got, ["web_push phone_code"])
     await person.passes(DAY - HOUR)
-    assert await person.got() == ["push phone_code"]
+    assert await person.got() == ["web_push phone_code"]
     await person.passes(HOUR + MINUTE)
-    assert await person.got() == ["push phone_code", "push phone_why"]
+    assert await person.got() == ["web_push phone_code", "web_push phone_why"]
 
 
 async def test_a_published_review_is_told_and_none_is_made_up(world: World) -> None:
-    author = await world.person()
+    author = await world.visitor()
     await author.does("review_published", text="It took two evenings, and nobody rang.", author="A customer")
     letters = world.deliver.catalog.journeys["RegistrationChain"].facts["review"]
-    person = await world.person()
+    person = await world.visitor()
     await person.does("registration_started")
     stay = (await person.enrolments())[0]
     found = await world.pool.fetchrow(letters, stay["id"])
@@ -143,7 +143,7 @@ def test_a_plan_that_names_a_text_there_is_not_is_refused_at_start(world: World,
 
 
 async def test_a_run_keeps_the_plan_it_began_with(world: World) -> None:
-    person = await world.person()
+    person = await world.visitor()
     await person.does("registration_started")
     start = (await (await person.run()).fetch_history()).events[0].workflow_execution_started_event_attributes
     assert b"registration/agreement_goodbye" in start.input.payloads[0].data

@@ -7,10 +7,13 @@ from pydantic import Field
 
 from domain.messages import Status
 from workflows.declaration import Parameters
-from workflows.drafts import Cascade, email, push, sms
+from workflows.drafts import Cascade, email, sms, web_push
 
-free_first = Cascade(push, email, sms)
-"""Push and email cost nothing; an SMS goes to whom neither has reached."""
+free_first = Cascade(web_push, email, sms)
+"""Web push and email cost nothing; an SMS goes to whom neither has reached.
+
+A web push is delivered when the site's service worker says so (docs/channels.md): without that, the email follows.
+"""
 
 
 class Reach(Parameters):
