@@ -126,7 +126,7 @@ async def _perform(
             decided=await decided(installation, stays, phones.effects),
             repeated=await phones.repeated(),
         )
-        figures = await pack.figures(Outcome(installation, people, stays))
+        figures = await pack.figures(Outcome(installation, people, backend.told, stays))
     broken = evidence.broken()
     summary = {
         "pack": pack.name,

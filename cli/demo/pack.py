@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic
 
+from cli.demo.backend import Told
 from cli.demo.lives import Life, Town
 from cli.demo.people import K, Person
 from cli.demo.promises import Stay
@@ -51,7 +52,12 @@ class Outcome(Generic[K]):
 
     installation: Installation
     people: Sequence[Person[K]]
+    told: Sequence[Told]
     stays: Sequence[Stay]
+
+    def did(self, event: str) -> set[str]:
+        """Return who did something since the story began or before, as the backend told it."""
+        return {each.user_id for each in self.told if each.event == event}
 
     def of(self, journey: str) -> list[Stay]:
         """Return the stays in a journey."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ GRACE = timedelta(seconds=2)
 """Wall time after a goal's 200 in which a call that was begun before may still arrive at its provider."""
 
 _AT_ONCE = 8
+
+_MOMENT = re.compile(r"\d\d \w{3} \d\d:\d\d UTC")
 
 DECLARED = {workflow.__name__: declaration_of(workflow, {})[0] for workflow in JOURNEYS}
 """What the journeys declare, by name."""
@@ -69,7 +72,9 @@ class Stay(BaseModel):
         if self.outcome is not None:
             return None
         waiting = self.standing["waiting"] if self.standing else []
-        return str(waiting[0]["for"]) if waiting else "its next step"
+        wanted = str(waiting[0]["for"]) if waiting else "its next step"
+        # Each waits for a moment of its own; together they wait for the next one of their plan.
+        return "the next moment of its plan" if _MOMENT.fullmatch(wanted) else wanted
 
 
 def goals(stays: Sequence[Stay], told: Sequence[Told]) -> dict[int, datetime]:
@@ -83,11 +88,11 @@ def goals(stays: Sequence[Stay], told: Sequence[Told]) -> dict[int, datetime]:
         by_user[each.user_id].append(each)
     ended: dict[int, datetime] = {}
     for stay in stays:
-        declaration = DECLARED[stay.journey]
+        declaration = DECLARED.get(stay.journey)  # a campaign has none
         came = [
             each.at
             for each in by_user[stay.user_id]
-            if each.at > stay.created_at and _is_goal(declaration, each, stay.key)
+            if declaration and each.at > stay.created_at and _is_goal(declaration, each, stay.key)
         ]
         if came:
             ended[stay.id] = min(came)

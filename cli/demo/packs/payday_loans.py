@@ -68,7 +68,9 @@ KINDS = (
     Client("leave the application for good", 2, email=0.5, app=0, part=Part.APPLIES),
     Client("leave the money, take it when reminded", 3, BY_ANYTHING, heeds=0.6, browser=1, part=Part.IS_APPROVED),
     Client("are refused", 2, BY_LETTER, heeds=0.3, part=Part.IS_REFUSED),
-    Client("have been away for long", 40, BY_ANYTHING, heeds=0.08, email=0.8, app=0.3, browser=0.3, part=Part.WAS_AWAY),
+    Client(
+        "have been away for long", 40, BY_ANYTHING, heeds=0.053, email=0.8, app=0.3, browser=0.3, part=Part.WAS_AWAY
+    ),
 )
 
 _HAD_A_LOAN = timedelta(days=40)
@@ -142,14 +144,14 @@ class ClientsLife(Life[Client]):
 
 async def figures(outcome: Outcome[Client]) -> list[Figure]:
     """Tell who registered, whom the free channels reached alone, and who came back."""
-    registering, away = outcome.of("RegistrationChain"), outcome.of("WinBack")
+    entered, away = outcome.did("registration_started"), outcome.of("WinBack")
     written_to = [stay for stay in away if any(message.left for message in stay.messages)]
     reach = await outcome.installation.get("/v1/reports/reach", journey="AbandonedFirstLoan")
     return [
         Figure(
             "finish the registration, of those who enter",
-            sum(stay.outcome == "goal" for stay in registering),
-            len(registering),
+            len(entered & outcome.did("registration_completed")),
+            len(entered),
             "70%",
         ),
         *(
