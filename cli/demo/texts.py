@@ -4,10 +4,10 @@ import asyncio
 
 from cli.installation import Installation
 
-_REVIEWED_WITHIN = 90.0
+_REVIEWED_WITHIN = 120.0
 """Wall seconds the reviewers of the sandbox may take, which approve what they are asked about."""
 
-_UNDER_REVIEW = ("requested", "submitted", "pending")
+_ASK_EVERY = 2.0
 
 
 async def publish(installation: Installation, text: str, source: str, *, edition: str = "") -> None:
@@ -31,6 +31,13 @@ async def have_whatsapp_reviewed(installation: Installation) -> None:
     """
     await installation.post("/v1/whatsapp/templates/submit", {})
     async with asyncio.timeout(_REVIEWED_WITHIN):
-        while any(each["status"] in _UNDER_REVIEW for each in await installation.get("/v1/whatsapp/templates")):
-            await installation.post("/v1/whatsapp/templates/look")
-            await asyncio.sleep(0.5)
+        while under_review := await _under_review(installation):
+            # Asking has everything looked at again, so only once all of it is with the reviewers, and not often.
+            if "requested" not in under_review:
+                await installation.post("/v1/whatsapp/templates/look")
+            await asyncio.sleep(_ASK_EVERY)
+
+
+async def _under_review(installation: Installation) -> set[str]:
+    found = {each["status"] for each in await installation.get("/v1/whatsapp/templates")}
+    return found & {"requested", "submitted", "pending"}

@@ -73,7 +73,10 @@ def test_each_company_s_story_is_played_and_told_beside_its_own_figures(
     assert process.returncode == 0, said + complained
     told = json.loads((tmp_path / "summary.json").read_text())
     assert (told["pack"], told["customers"], told["broken_promises"]) == (pack, customers, [])
-    assert told["outcomes"].keys() <= {journey.__name__ for journey in enabled([pack])} | {"campaign:quiz"}
+    assert told["outcomes"].keys() <= {journey.__name__ for journey in enabled([pack])} | {
+        "campaign:quiz",
+        "conversation",
+    }
     assert told["outcomes"]
     assert channels <= told["messages"].keys()
     for figure in figures:

@@ -31,7 +31,8 @@ QUIZ = {
     "sms/ru": "{{ company }}: какая машина вам подойдёт? Два вопроса: {{ site }}/quiz",
 }
 
-MAILING_AFTER = timedelta(days=4)
+MAILING_AFTER = timedelta(days=9)
+"""When most visits are over: a campaign gives way to journeys that have much to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +195,8 @@ async def meanwhile(town: Town) -> None:
         "reached": "read",
         "within": "P1D",
         "goal": "quiz_opened",
+        # It gives way by wall seconds, of which each is hours here.
+        "useful_for": "P14D",
         "rate_per_second": 100,
     }
     await town.installation.put("/v1/campaigns/quiz", form)
