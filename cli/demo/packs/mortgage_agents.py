@@ -81,7 +81,7 @@ KINDS = (
 class AgentsLife(Life[Agent]):
     """They register and are welcomed, close a deal and are asked, are away and are written to."""
 
-    come_within_days = 2
+    come_within_days = 5
 
     def __init__(self, person: Person[Agent], town: Town, dice: random.Random) -> None:
         super().__init__(person, town, dice)
@@ -235,10 +235,10 @@ async def _woken(outcome: Outcome[Agent]) -> list[Figure]:
 
 PACK = Pack(
     name="mortgage_agents",
-    # Two days until everybody has come, and the month of the longest welcome and of Reactivation's comparison.
-    story=timedelta(days=34),
-    speed=21_600,
-    customers=400,
+    # Five days until everybody has come, and the month of the longest welcome and of Reactivation's comparison.
+    story=timedelta(days=36),
+    speed=17_280,
+    customers=300,
     kinds=KINDS,
     life=AgentsLife,
     figures=figures,
