@@ -34,7 +34,7 @@ class Buyer(Kind):
 
 KINDS = (
     Buyer("buy by themselves", 20, buys_alone=True),
-    Buyer("open the letters, buy by one", 14, {"email": "buy"}, heeds=0.15, reads=0.6),
+    Buyer("open the letters, buy by one", 14, {"email": "buy"}, heeds=0.2, reads=0.6),
     Buyer("open no letters, buy by SMS", 10, {"sms": "buy"}, heeds=0.25, reads=0),
     Buyer("look into their account", 4, {"inbox": "buy"}),
     Buyer("never buy", 12, reads=0.2),
@@ -148,8 +148,8 @@ PACK = Pack(
     name="instalments",
     # Two days until everybody has come, and the thirty days of the chain.
     story=timedelta(days=33),
-    speed=21_600,
-    customers=200,
+    speed=14_400,
+    customers=150,
     kinds=KINDS,
     life=BuyersLife,
     figures=figures,
