@@ -61,7 +61,7 @@ def test_few_people_live_through_the_story_and_every_promise_is_kept(tmp_path: P
     [
         (PackName.PAYDAY_LOANS, 12, {"email", "sms"}, ("finish the registration", "WinBack has written to")),
         (PackName.CAR_DEALER, 12, {"whatsapp"}, ("visits made", "opened the quiz from whatsapp", "return from")),
-        (PackName.MORTGAGE_AGENTS, 12, {"email"}, ("letters to experienced", "woke up, of the control group")),
+        (PackName.MORTGAGE_AGENTS, 12, {"email"}, ("answers to the survey", "woke up, of the control group")),
         (PackName.INSTALMENTS, 12, {"email", "inbox"}, ("first purchases", "reminders of the limit")),
     ],
 )
