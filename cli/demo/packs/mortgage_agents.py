@@ -218,7 +218,10 @@ async def _brought(outcome: Outcome[Agent]) -> list[Figure]:
 
 
 async def _woken(outcome: Outcome[Agent]) -> list[Figure]:
-    effect = await outcome.installation.get("/v1/reports/effect", journey="Reactivation")
+    # Whoever was first written to so lately that their month is not nearly over would only thin both groups out.
+    clock = await outcome.installation.clock()
+    until = clock.wall_time(clock.journey_time(datetime.now(UTC)) - MONTH + timedelta(days=1))
+    effect = await outcome.installation.get("/v1/reports/effect", journey="Reactivation", until=until.isoformat())
     treated, control = effect["treated"], effect["control"]
     found = [
         Figure("woke up, of those Reactivation writes to", treated["came"], treated["customers"], "15.66%"),
