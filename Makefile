@@ -1,11 +1,13 @@
 # Everything runs from .venv, made by the first target that needs it from the lock file.
 # PYTHON chooses the interpreter (3.11 or later), ARGS is handed to the command: make demo ARGS=--help
+# PACK chooses whose story the demo plays: car_credit unless it is payday_loans, car_dealer, mortgage_agents, instalments
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 ARGS ?=
+PACK ?= car_credit
 
 UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
@@ -27,7 +29,7 @@ up: $(INSTALLED)
 	$(BIN)/journeys up $(ARGS)
 
 demo: $(INSTALLED)
-	$(BIN)/journeys demo $(ARGS)
+	$(BIN)/journeys demo --pack $(PACK) $(ARGS)
 
 test: $(INSTALLED)
 	$(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)

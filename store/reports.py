@@ -5,6 +5,7 @@ from typing import Any
 
 import asyncpg
 
+from domain.calls import CallType
 from domain.messages import PAID, Status
 from store.contact import NOT_SENT
 from store.database import Connection
@@ -120,7 +121,7 @@ async def counts(connection: Connection, *, since: datetime | None, replay: str 
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         row = await connection.fetchrow(
             """
-            select count(*) as events,
+            select count(*) filter (where type = any($3) and source not like 'keyword:%') as events,
                    count(*) filter (where dispatched_at is null and parked_at is null) as undispatched,
                    count(*) filter (where parked_at is not null) as parked,
                    extract(epoch from max(dispatched_at - received_at))::float as slowest_dispatch,
@@ -136,6 +137,7 @@ async def counts(connection: Connection, *, since: datetime | None, replay: str 
             """,
             since,
             replay,
+            list(CallType),
         )
         assert row is not None
         notes = await connection.fetch(

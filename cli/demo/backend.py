@@ -1,14 +1,29 @@
-"""The marketplace's backend: tells the product over HTTP what its customers do, and remembers what was taken."""
+"""A company's backend: tells the product over HTTP what its customers do, and remembers what was taken."""
 
 import asyncio
-from collections import defaultdict
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cli.demo.people import TOTAL_FIELDS, Person
+from cli.demo.people import Person
 from cli.installation import Installation
 
-GOALS = ("credit_application_submitted", "credit_issued")
+NOW = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event the product has taken.
+
+    Attributes:
+        at: When the answer came, wall time.
+    """
+
+    user_id: str
+    event: str
+    properties: Mapping[str, Any]
+    at: datetime
 
 
 class Backend:
@@ -16,67 +31,56 @@ class Backend:
 
     Attributes:
         accepted: How many calls were answered with 200.
-        customers: How many customers it has told of.
-        goals: By application, when (wall) the answer came to each event that is somebody's goal.
+        told: The events among them, in the order of the answers.
     """
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self.accepted = 0
-        self.customers = 0
-        self.goals: dict[str, list[datetime]] = defaultdict(list)
+        self.told: list[Told] = []
+        self._introduced: set[str] = set()
         self._on_its_way: set[asyncio.Task[None]] = set()
 
-    async def introduce(self, person: Person) -> None:
-        """Tell who a customer is."""
-        await self._send(
-            "identify",
-            {
-                **_call(person),
-                "traits": {
-                    "first_name": person.first_name,
-                    "last_name": person.last_name,
-                    "email": person.email,
-                    "phone": person.phone,
-                    "timezone": person.time_zone,
-                    "locale": person.locale,
-                    "region": person.locale[-2:],
-                },
-                "context": {"device": {"token": person.device, "type": "android"}},
-            },
-        )
-        self.customers += 1
+    @property
+    def customers(self) -> int:
+        """How many customers it has told of."""
+        return len(self._introduced)
 
-    async def started(self, person: Person, application: str) -> None:
-        """Tell that a customer opened the form."""
-        form = {"application_id": application, "filled": 0, "total": TOTAL_FIELDS}
-        await self._track(person, "credit_application_started", form)
+    async def introduce(self, person: Person[Any], **traits: str) -> None:
+        """Tell who a customer is, or what is new about them.
 
-    async def progressed(self, person: Person, application: str, filled: int) -> None:
-        """Tell how many fields a customer has filled in."""
-        form = {"application_id": application, "filled": filled, "total": TOTAL_FIELDS}
-        await self._track(person, "credit_application_progressed", form)
+        Args:
+            traits: What this company knows of them besides.
+        """
+        known = {
+            "first_name": person.first_name,
+            "last_name": person.last_name,
+            "phone": person.phone,
+            "timezone": person.time_zone,
+            "locale": person.locale,
+            "region": person.locale[-2:],
+            **({"email": person.email} if "email" in person.has else {}),
+        }
+        device = {"device": {"token": person.device, "type": "android"}} if "app" in person.has else {}
+        await self._send("identify", {**_call(person), "traits": {**known, **traits}, "context": device})
+        self._introduced.add(person.user_id)
 
-    async def submitted(self, person: Person, application: str, bank: str) -> None:
-        """Tell that the form went to a bank."""
-        await self._track(person, "credit_application_submitted", {"application_id": application, "bank": bank})
+    async def track(self, person: Person[Any], event: str, properties: Mapping[str, Any], ago: timedelta = NOW) -> None:
+        """Tell what a customer did.
 
-    async def refused(self, person: Person, application: str, bank: str) -> None:
-        """Tell that a bank refused."""
-        await self._track(person, "credit_application_refused", {"application_id": application, "bank": bank})
-
-    async def issued(self, person: Person, application: str, bank: str) -> None:
-        """Tell that the customer has the money."""
-        await self._track(person, "credit_issued", {"application_id": application, "bank": bank})
+        Args:
+            ago: How long before the story began that was, for what is told of their past.
+        """
+        call = _call(person)
+        if ago:
+            # Before an installation's beginning its time ran as the wall's.
+            call["timestamp"] = (datetime.now(UTC) - ago).isoformat()
+        await self._send("track", {**call, "event": event, "properties": properties})
+        self.told.append(Told(person.user_id, event, properties, datetime.now(UTC)))
 
     async def finish(self) -> None:
         """Wait for the answers to everything that is on its way."""
         await asyncio.gather(*self._on_its_way)
-
-    async def _track(self, person: Person, event: str, properties: dict[str, Any]) -> None:
-        await self._send("track", {**_call(person), "event": event, "properties": properties})
-        if event in GOALS:
-            self.goals[properties["application_id"]].append(datetime.now(UTC))
 
     async def _send(self, kind: str, call: dict[str, Any]) -> None:
         """Send, and hear the answer even if the story ends meanwhile: what was accepted is counted."""
@@ -90,6 +94,6 @@ class Backend:
         self.accepted += 1
 
 
-def _call(person: Person) -> dict[str, Any]:
+def _call(person: Person[Any]) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat()
     return {"messageId": f"{person.user_id}:{now}", "userId": person.user_id, "timestamp": now}

@@ -17,49 +17,58 @@ from cli import signals
 from cli.attended import while_whole
 from cli.demo import screen
 from cli.demo.backend import Backend
-from cli.demo.lives import Life, Town
+from cli.demo.lives import Town
 from cli.demo.pace import Pace
-from cli.demo.people import KINDS, MOST_PEOPLE, Person, population
+from cli.demo.pack import Figure, Outcome, Pack
+from cli.demo.packs import PACKS, PackName
+from cli.demo.people import MOST_PEOPLE, K, Person, population
 from cli.demo.phones import Phones
-from cli.demo.promises import Evidence, Stay, read_stays, waiting
+from cli.demo.promises import Evidence, Stay, decided, goals, read_stays, waiting
 from cli.demo.screen import Tell
 from cli.installation import Access, Installation, Refused, open_installation
 
 if TYPE_CHECKING:
     from cli.stack import EmbeddedStack
 
-STORY = timedelta(days=9)
-"""Journey time the story takes: four days until everybody has begun, and the longest way from there to the
-last message and what it does: half an hour, a night until one may call, three days, another night, an answer."""
-
 _SETTLES_WITHIN = 15.0
 """Wall seconds in which the last reports and events must have arrived."""
 
 
 def demo(
-    customers: Annotated[int, typer.Option(min=1, max=MOST_PEOPLE, help="How many people take part.")] = 200,
+    pack: Annotated[PackName, typer.Option(help="Whose story is played.")] = PackName.CAR_CREDIT,
+    customers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_PEOPLE, help="How many people take part; if left out, as many as the story needs."
+        ),
+    ] = None,
     speed: Annotated[
-        float, typer.Option(min=100, max=1_000_000, help="Journey seconds per second: 11520 lets a day pass in 7.5 s.")
-    ] = 11_520.0,
+        float | None,
+        typer.Option(
+            min=100, max=1_000_000, help="Journey seconds per second: 11520, car_credit's, lets a day pass in 7.5 s."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Another number draws other people.")] = 1,
     data_dir: Annotated[Path, typer.Option(help="For logs and summary.json; whatever else is kept there goes.")] = Path(
         "var/demo"
     ),
 ) -> None:
-    """Run the main job: customers begin credit applications and behave like people.
+    """Run the main job: a company's customers live through its story and behave like people.
 
     Starts PostgreSQL, Temporal, the providers' sandbox, the API and a worker on free ports, lets the people
-    live through nine days, and ends with a table of what happened. The exit code is 1 if a promise was
-    broken: an accepted event that did not reach its journeys, a message that left twice, or one that left
-    after its goal.
+    live through some days or weeks, and ends with a table of what happened, and of what the company's own story says
+    beside what was observed. The exit code is 1 if a promise was broken: an accepted event that did not reach its
+    journeys, a message that left twice, or one that left after its goal.
 
-    Example: journeys demo --customers 50
+    Example: journeys demo --pack payday_loans --customers 50
     """
     from cli.stack import StackError
 
     console = Console()
+    played = PACKS[pack]
+    people = population(played.kinds, customers or played.customers, random.Random(seed))
     try:
-        broken = signals.run(_demo(console, population(customers, random.Random(seed)), speed, seed, data_dir))
+        broken = signals.run(_demo(console, played, people, speed or played.speed, seed, data_dir))
     except signals.Interrupted as interrupted:
         console.print("Stopped; nothing is left but the logs.")
         raise typer.Exit(128 + interrupted.signal) from None
@@ -69,37 +78,40 @@ def demo(
     raise typer.Exit(1 if broken else 0)
 
 
-async def _demo(console: Console, people: list[Person], speed: float, seed: int, data_dir: Path) -> list[str]:
+async def _demo(
+    console: Console, pack: Pack[K], people: list[Person[K]], speed: float, seed: int, data_dir: Path
+) -> list[str]:
     """Set everything up, run the story, and return the promises that were broken."""
     from cli.stack import EmbeddedStack
 
     summary_file = data_dir / "summary.json"
     summary_file.unlink(missing_ok=True)
     console.print("Starting PostgreSQL, Temporal, the sandbox, the API and a worker …")
-    async with EmbeddedStack(data_dir, durable=False, speed=speed) as stack:
+    async with EmbeddedStack(data_dir, durable=False, speed=speed, environment=pack.environment) as stack:
         addresses = {
             "Temporal's web interface": stack.ui_url,
             "Phones and mailboxes": stack.sandbox_url,
             "API documentation": f"{stack.api_url}/docs",
         }
         screen.begin(console, addresses)
-        summary, broken = await while_whole(stack, _perform(console, stack, people, seed))
+        summary, figures, broken = await while_whole(stack, _perform(console, stack, pack, people, seed))
     summary_file.write_text(json.dumps(summary, indent=2, ensure_ascii=False))
-    screen.end(console, summary, broken)
+    screen.end(console, summary, figures, broken)
     console.print(f"All of it in {summary_file}")
     return broken
 
 
 async def _perform(
-    console: Console, stack: "EmbeddedStack", people: Sequence[Person], seed: int
-) -> tuple[dict[str, Any], list[str]]:
+    console: Console, stack: "EmbeddedStack", pack: Pack[K], people: Sequence[Person[K]], seed: int
+) -> tuple[dict[str, Any], list[Figure], list[str]]:
     began = time.monotonic()
     async with (
         open_installation(Access(stack.api_url, stack.operator_key, stack.write_key)) as installation,
         httpx.AsyncClient(base_url=stack.sandbox_url, trust_env=False, timeout=20) as sandbox,
     ):
         backend, phones = Backend(installation), Phones(sandbox)
-        await _story(console, installation, backend, phones, people, seed)
+        await pack.prepare(installation)
+        await _story(console, installation, backend, phones, pack, people, seed)
         await backend.finish()
         await _settled(installation, phones)
         counts, stays = await _counts(installation), await read_stays(installation)
@@ -108,13 +120,16 @@ async def _perform(
             kept=counts["events"],
             undispatched=counts["undispatched"],
             parked=counts["parked"],
-            goals=backend.goals,
+            goals=goals(stays, backend.told),
             stays=stays,
             effects=phones.effects,
+            decided=await decided(installation, stays, phones.effects),
             repeated=await phones.repeated(),
         )
+        figures = await pack.figures(Outcome(installation, people, backend.told, stays))
     broken = evidence.broken()
     summary = {
+        "pack": pack.name,
         "customers": backend.customers,
         "events": counts["events"],
         "enrolments": len(stays),
@@ -124,18 +139,19 @@ async def _perform(
         "outcomes": counts["enrolments"],
         "waiting": waiting(stays),
         "dispatch_seconds": {"median": counts["median_dispatch"], "slowest": counts["slowest_dispatch"]},
-        "people": _by_kind(people, stays),
+        "people": _by_kind(pack, people, stays),
+        "figures": [figure.as_json() for figure in figures],
         "broken_promises": broken,
     }
-    return summary, broken
+    return summary, figures, broken
 
 
-def _by_kind(people: Sequence[Person], stays: Sequence[Stay]) -> dict[str, dict[str, int]]:
+def _by_kind(pack: Pack[K], people: Sequence[Person[K]], stays: Sequence[Stay]) -> dict[str, dict[str, int]]:
     """Return how many people of each kind there were, how many were in a journey, and how many reached a goal."""
     entered = {stay.user_id for stay in stays}
     reached = {stay.user_id for stay in stays if stay.outcome == "goal"}
     counted: dict[str, dict[str, int]] = {}
-    for kind in KINDS:
+    for kind in pack.kinds:
         users = {person.user_id for person in people if person.kind is kind}
         if users:
             counted[kind.story] = {
@@ -151,21 +167,23 @@ async def _story(
     installation: Installation,
     backend: Backend,
     phones: Phones,
-    people: Sequence[Person],
+    pack: Pack[K],
+    people: Sequence[Person[K]],
     seed: int,
 ) -> None:
     """Let everybody live until the story is over."""
     clock = await installation.clock()
     pace = Pace.beginning_now(clock)
     try:
-        with screen.progress(console, STORY / timedelta(days=1)) as tell:
+        with screen.progress(console, pack.story / timedelta(days=1)) as tell:
             async with (
-                asyncio.timeout(clock.wall_duration(STORY).total_seconds()),
+                asyncio.timeout(clock.wall_duration(pack.story).total_seconds()),
                 asyncio.TaskGroup() as tasks,
             ):
                 town = Town(pace, backend, phones, installation, tasks)
                 for person in people:
-                    tasks.create_task(Life(person, town, random.Random(f"{seed}:{person.number}")).live())
+                    tasks.create_task(pack.life(person, town, random.Random(f"{seed}:{person.number}")).live())
+                tasks.create_task(pack.meanwhile(town))
                 tasks.create_task(phones.deliver())
                 tasks.create_task(_tell(installation, backend, pace, tell))
     except TimeoutError:

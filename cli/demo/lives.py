@@ -1,24 +1,22 @@
-"""How people live through the story: they begin a form, leave it, look at their phone, and act by it."""
+"""How people live through a story: they come, do what they do by themselves, look at their phone, and act by it."""
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, Generic
 from urllib.parse import quote
 
 from cli.demo.backend import Backend
 from cli.demo.pace import Pace
-from cli.demo.people import TOTAL_FIELDS, Decision, Deed, Person
+from cli.demo.people import K, Person
 from cli.demo.phones import Effect, Phones
 from cli.installation import Installation
 
-BEGIN_WITHIN_DAYS = 3
-"""Journey days on which people begin, each at an hour of their own waking day."""
-
-BANKS = ("First Bank", "Northern Bank", "Harbour Bank", "People's Bank")
-
-_READS_ANYWAY = 0.3
-"""Share of the letters and pushes that are looked at by those who do nothing about them."""
+_READ = ("email", "push", "web_push", "whatsapp")
+"""Channels whose senders learn that somebody has looked at a message."""
 
 
 @dataclass(frozen=True)
@@ -32,127 +30,102 @@ class Town:
     tasks: asyncio.TaskGroup
 
 
-class Life:
-    """One person's part in the story."""
+class Life(ABC, Generic[K]):
+    """One person's part in a story; each pack says what its people do.
 
-    def __init__(self, person: Person, town: Town, dice: random.Random) -> None:
+    Attributes:
+        come_within_days: Journey days on which people come, each at an hour of their own waking day.
+    """
+
+    come_within_days = 3
+
+    def __init__(self, person: Person[K], town: Town, dice: random.Random) -> None:
         self._person = person
         self._town = town
         self._dice = dice
-        self._application = ""
-        self._filled = 0
-        self._tried: list[str] = []
+
+    @abstractmethod
+    async def begin(self) -> None:
+        """Do what this person does on coming, before they look at their phone; what takes longer is for `later`."""
+
+    @abstractmethod
+    async def do(self, deed: str, message: Effect) -> None:
+        """Do about a message what this person's kind does about its channel."""
 
     async def live(self) -> None:
-        """Begin, leave or finish, and then answer what comes; ends only when it is cancelled."""
-        person, kind = self._person, self._person.kind
-        begins = self._town.pace.at_local_hour(
-            self._dice.randrange(BEGIN_WITHIN_DAYS), self._dice.uniform(9, 22), person.time_zone
+        """Come, begin, and then answer what reaches them; ends only when it is cancelled."""
+        person, town = self._person, self._town
+        await town.pace.comes(
+            town.pace.at_local_hour(
+                self._dice.randrange(self.come_within_days), self._dice.uniform(9, 22), person.time_zone
+            )
         )
-        await self._town.pace.comes(begins)
-        await self._town.phones.give(person)
-        await self._town.backend.introduce(person)
-        for number in range(1, kind.applications + 1):
-            await self._begin(f"{person.user_id}-{number}")
-            if kind.submits or number < kind.applications:
-                await self._finish()
-            else:
-                await self._fill_in(person.leaves_at(self._dice))
-        if "inbox" in kind.answers:
-            self._town.tasks.create_task(self._visit_account(kind.answers["inbox"]))
-        async for message in self._town.phones.messages(person):
-            self._town.tasks.create_task(self._notice(message))
+        await town.phones.give(person)
+        await town.backend.introduce(person)
+        if "browser" in person.has:
+            await town.phones.subscribe(person)
+        await self.begin()
+        async for message in town.phones.messages(person):
+            self.later(self._notice(message))
 
-    # At the form.
+    def later(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Go on with something beside everything else."""
+        self._town.tasks.create_task(doing)
 
-    async def _begin(self, application: str) -> None:
-        self._application, self._filled, self._tried = application, 0, []
-        await self._town.backend.started(self._person, application)
+    async def follow(self, message: Effect) -> bool:
+        """Follow a message's link, or listen to the call; False if nothing leads anywhere."""
+        return message.channel == "call" or await self._town.phones.click(message)
 
-    async def _fill_in(self, fields: int) -> None:
-        """Fill in up to so many fields, in one or two goes of a few minutes."""
-        goes = self._dice.randint(1, 2)
-        begun = self._filled
-        for go in range(1, goes + 1):
-            await self._minutes(2, 10)
-            reached = begun + (fields - begun) * go // goes
-            if reached > self._filled:
-                self._filled = reached
-                await self._town.backend.progressed(self._person, self._application, reached)
+    async def tell(self, event: str, **properties: Any) -> None:
+        """Do something the company's backend tells of."""
+        await self._town.backend.track(self._person, event, properties)
 
-    async def _finish(self) -> None:
-        if self._filled < TOTAL_FIELDS:
-            await self._fill_in(TOTAL_FIELDS)
-        await self._submit()
+    async def tell_of_past(self, event: str, ago: timedelta, **properties: Any) -> None:
+        """Have done something so long before the story began; the backend tells of it now."""
+        await self._town.backend.track(self._person, event, properties, ago)
 
-    async def _submit(self) -> None:
-        """Send the form to a bank not tried before; the bank decides later."""
-        bank = self._dice.choice([bank for bank in BANKS if bank not in self._tried])
-        self._tried.append(bank)
-        await self._town.backend.submitted(self._person, self._application, bank)
-        self._town.tasks.create_task(self._hear_from_bank(self._application, bank, first=len(self._tried) == 1))
+    async def text_of(self, message: Effect) -> str:
+        """Which text a message is, ``group/name``: what a person sees at once, and the demonstration asks."""
+        explained = await self._town.installation.get(f"/v1/messages/{message.message_id}/explanation")
+        return str(explained["message"]["template"])
 
-    async def _hear_from_bank(self, application: str, bank: str, *, first: bool) -> None:
-        await self._hours(3, 20)
-        if first and self._person.kind.bank is Decision.REFUSE:
-            await self._town.backend.refused(self._person, application, bank)
-        else:
-            await self._town.backend.issued(self._person, application, bank)
+    async def account(self) -> list[dict[str, Any]]:
+        """Look at what is in the personal account, the newest first."""
+        path = f"/v1/customers/{quote(self._person.user_id)}/inbox"
+        messages: list[dict[str, Any]] = (await self._town.installation.get(path))["messages"]
+        return messages
 
-    # At the phone.
+    async def touch(self, message: str, *gestures: str) -> None:
+        """Do something with a message in the personal account: ``seen``, ``clicked``, ``dismissed``."""
+        for gesture in gestures:
+            await self._town.installation.post(f"/v1/inbox/{message}/{gesture}", {"user_id": self._person.user_id})
+
+    async def minutes(self, fewest: float, most: float) -> None:
+        """Let some minutes pass."""
+        await self._town.pace.passes(timedelta(minutes=self._dice.uniform(fewest, most)))
+
+    async def hours(self, fewest: float, most: float) -> None:
+        """Let some hours pass."""
+        await self._town.pace.passes(timedelta(hours=self._dice.uniform(fewest, most)))
+
+    def happens(self, share: float) -> bool:
+        """Whether something happens that does so with this probability."""
+        return self._dice.random() < share
 
     async def _notice(self, message: Effect) -> None:
         """Do about a message what this person does about that channel."""
-        deed = self._person.kind.answers.get(message.channel)
+        kind = self._person.kind
+        deed = kind.answers.get(message.channel)
+        if kind.heeds < 1 and not self.happens(kind.heeds):
+            deed = None
         if message.channel == "call":
-            await self._minutes(1, 3)
-            await self._town.phones.end_call(message, "answered" if deed else self._person.kind.picks_up)
+            await self.minutes(1, 3)
+            await self._town.phones.end_call(message, "answered" if deed else kind.picks_up)
             if deed:
-                await self._do(deed, message)
+                await self.do(deed, message)
             return
-        await self._hours(0.2, 5)
+        await self.hours(0.2, 5)
         if deed:
-            await self._do(deed, message)
-        elif message.channel in ("email", "push") and self._dice.random() < _READS_ANYWAY:
+            await self.do(deed, message)
+        elif message.channel in _READ and self.happens(kind.reads):
             await self._town.phones.open(message)
-
-    async def _do(self, deed: Deed, message: Effect) -> None:
-        phones = self._town.phones
-        match deed:
-            case Deed.SAY_STOP:
-                await phones.reply(message, "STOP")
-            case Deed.UNSUBSCRIBE:
-                await phones.unsubscribe(message)
-            case _:
-                if message.channel == "call" or await phones.click(message):
-                    await self._return(deed)
-
-    async def _visit_account(self, deed: Deed) -> None:
-        """Look into the account on the site now and then; the first message there brings the person back."""
-        path = f"/v1/customers/{quote(self._person.user_id)}/inbox"
-        while True:
-            await self._hours(4, 10)
-            if found := (await self._town.installation.get(path))["messages"]:
-                break
-        for gesture in ("seen", "clicked"):
-            await self._town.installation.post(
-                f"/v1/inbox/{found[0]['id']}/{gesture}", {"user_id": self._person.user_id}
-            )
-        await self._return(deed)
-
-    async def _return(self, deed: Deed) -> None:
-        """Come back to the form; nobody finishes what is submitted."""
-        if deed is Deed.OTHER_BANK:
-            if len(self._tried) == 1:
-                await self._submit()
-        elif not self._tried:
-            if deed is Deed.GO_ON and self._filled < 32:
-                await self._fill_in(self._dice.randint(33, 39))
-            else:
-                await self._finish()
-
-    async def _minutes(self, fewest: float, most: float) -> None:
-        await self._town.pace.passes(timedelta(minutes=self._dice.uniform(fewest, most)))
-
-    async def _hours(self, fewest: float, most: float) -> None:
-        await self._town.pace.passes(timedelta(hours=self._dice.uniform(fewest, most)))

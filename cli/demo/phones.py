@@ -25,6 +25,13 @@ class Effect(BaseModel):
     message_id: str | None
     address: str
     at: AwareDatetime
+    text: str = ""
+    details: dict[str, Any] = {}
+
+    @property
+    def buttons(self) -> list[str]:
+        """Ids of the buttons under it."""
+        return [button["id"] for button in self.details.get("buttons", [])]
 
 
 class Phones:
@@ -39,7 +46,7 @@ class Phones:
         self._received: dict[str, asyncio.Queue[Effect]] = {}
         self.effects: list[Effect] = []
 
-    async def give(self, person: Person) -> None:
+    async def give(self, person: Person[Any]) -> None:
         """Give somebody a phone, a mailbox and a network."""
         received: asyncio.Queue[Effect] = asyncio.Queue()
         self._received.update(dict.fromkeys((person.email, person.phone, person.device), received))
@@ -51,11 +58,17 @@ class Phones:
                 "email": person.email,
                 "phone": person.phone,
                 "device_token": person.device,
+                "user_id": person.user_id,
                 "delivery": person.kind.network,
             },
         )
 
-    async def messages(self, person: Person) -> AsyncIterator[Effect]:
+    async def subscribe(self, person: Person[Any]) -> None:
+        """Let somebody's browser take pushes; the product must know them already."""
+        answer = await self._sandbox.post(f"/_sandbox/people/{person.user_id}/browser")
+        self._received[answer.raise_for_status().json()["endpoint"]] = self._received[person.phone]
+
+    async def messages(self, person: Person[Any]) -> AsyncIterator[Effect]:
         """Return what reaches somebody, whenever it does."""
         while True:
             yield await self._received[person.phone].get()
@@ -89,6 +102,10 @@ class Phones:
     async def reply(self, effect: Effect, text: str) -> bool:
         """Write back; False if that cannot be."""
         return await self._gesture(f"messages/{effect.id}/reply", {"text": text})
+
+    async def press(self, effect: Effect, button: str) -> bool:
+        """Press a button; False if that cannot be."""
+        return await self._gesture(f"messages/{effect.id}/button", {"payload": button})
 
     async def unsubscribe(self, effect: Effect) -> bool:
         """Press the mail program's unsubscribe button; False if the letter did not arrive."""

@@ -1,27 +1,53 @@
 """What the product promises, checked against what really happened."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping, Sequence
+import contextlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from pydantic import AwareDatetime, BaseModel
 
+from cli.demo.backend import Told
 from cli.demo.phones import Effect
-from cli.installation import Installation
+from cli.installation import Installation, Refused
+from workflows.audience import OfSegment
+from workflows.declaration import Declaration
+from workflows.enabled import JOURNEYS
+from workflows.journey import declaration_of
 
 GRACE = timedelta(seconds=2)
 """Wall time after a goal's 200 in which a call that was begun before may still arrive at its provider."""
 
 _AT_ONCE = 8
 
+_MOMENT = re.compile(r"\d\d \w{3} \d\d:\d\d UTC")
+
+DECLARED = {workflow.__name__: declaration_of(workflow, {})[0] for workflow in JOURNEYS}
+"""What the journeys declare, by name."""
+
 
 class Message(BaseModel):
-    """A message of a stay."""
+    """A message of a stay.
+
+    Attributes:
+        read_at: When it was first looked at or shown, wall time.
+    """
 
     id: str
+    channel: str
+    template: str
+    status: str
+    read_at: AwareDatetime | None = None
+    clicked_at: AwareDatetime | None = None
+
+    @property
+    def left(self) -> bool:
+        """Whether it was sent, whatever became of it then."""
+        return self.status not in ("skipped", "waiting")
 
 
 class Stay(BaseModel):
@@ -46,7 +72,39 @@ class Stay(BaseModel):
         if self.outcome is not None:
             return None
         waiting = self.standing["waiting"] if self.standing else []
-        return str(waiting[0]["for"]) if waiting else "its next step"
+        wanted = str(waiting[0]["for"]) if waiting else "its next step"
+        # Each waits for a moment of its own; together they wait for the next one of their plan.
+        return "the next moment of its plan" if _MOMENT.fullmatch(wanted) else wanted
+
+
+def goals(stays: Sequence[Stay], told: Sequence[Told]) -> dict[int, datetime]:
+    """Return, by stay, when (wall) the 200 came for the first event that is its goal.
+
+    A goal before the stay began is not its goal: a refused application had been submitted. Of a segment of those who
+    do nothing, whatever they do is.
+    """
+    by_user: dict[str, list[Told]] = defaultdict(list)
+    for each in told:
+        by_user[each.user_id].append(each)
+    ended: dict[int, datetime] = {}
+    for stay in stays:
+        declaration = DECLARED.get(stay.journey)  # a campaign has none
+        came = [
+            each.at
+            for each in by_user[stay.user_id]
+            if declaration and each.at > stay.created_at and _is_goal(declaration, each, stay.key)
+        ]
+        if came:
+            ended[stay.id] = min(came)
+    return ended
+
+
+def _is_goal(declaration: Declaration, told: Told, key: str) -> bool:
+    return any(
+        isinstance(rule, OfSegment)
+        or (rule.event.event_name == told.event and declaration.is_about(rule, told.properties, key))
+        for rule in declaration.ends_on
+    )
 
 
 @dataclass(frozen=True)
@@ -56,8 +114,9 @@ class Evidence:
     Attributes:
         accepted: Calls answered with 200.
         kept: Events the database has.
-        goals: By application, when (wall) the 200 came for each event that is somebody's goal.
+        goals: By stay, when (wall) the 200 came for its goal.
         effects: What took effect at the providers.
+        decided: Messages of no stay that somebody decided about, such as a campaign's.
         repeated: Messages that took effect more than once, and how often.
     """
 
@@ -65,9 +124,10 @@ class Evidence:
     kept: int
     undispatched: int
     parked: int
-    goals: Mapping[str, Sequence[datetime]]
+    goals: Mapping[int, datetime]
     stays: Sequence[Stay]
     effects: Sequence[Effect]
+    decided: Collection[str]
     repeated: Mapping[str, int]
 
     def broken(self) -> list[str]:
@@ -91,16 +151,28 @@ class Evidence:
         stays = {message.id: stay for stay in self.stays for message in stay.messages}
         broken = []
         for effect in self.effects:
+            if effect.message_id in self.decided:
+                continue
             stay = stays.get(effect.message_id or "")
             if stay is None:
                 broken.append(f"a provider was called by {effect.channel} for a message nobody decided about")
                 continue
-            # A goal before the stay began is not its goal: a refused application had been submitted.
-            ended = [at for at in self.goals.get(stay.key, ()) if at > stay.created_at]
-            if ended and effect.at > min(ended) + GRACE:
-                late = (effect.at - min(ended)).total_seconds()
+            goal = self.goals.get(stay.id)
+            if goal is not None and effect.at > goal + GRACE:
+                late = (effect.at - goal).total_seconds()
                 broken.append(f"{effect.channel} of enrolment {stay.id} left {late:.1f} s after the goal was accepted")
         return broken
+
+
+async def decided(installation: Installation, stays: Sequence[Stay], effects: Sequence[Effect]) -> set[str]:
+    """Return the messages among what took effect that are of no stay, and that the product can explain."""
+    of_stays = {message.id for stay in stays for message in stay.messages}
+    known = set()
+    for message in {effect.message_id for effect in effects if effect.message_id} - of_stays:
+        with contextlib.suppress(Refused):
+            await installation.get(f"/v1/messages/{message}/explanation")
+            known.add(message)
+    return known
 
 
 async def read_stays(installation: Installation) -> list[Stay]:

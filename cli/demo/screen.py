@@ -8,6 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from cli.demo.pack import Figure
 from cli.tables import messages_table, outcomes_table
 
 _LINE_EVERY_DAYS = 1.0
@@ -44,13 +45,15 @@ def begin(console: Console, addresses: dict[str, str]) -> None:
     console.print(table)
 
 
-def end(console: Console, summary: dict[str, Any], broken: Sequence[str]) -> None:
-    """Print what has happened, and which promises were not kept."""
+def end(console: Console, summary: dict[str, Any], figures: Sequence[Figure], broken: Sequence[str]) -> None:
+    """Print what has happened, what it shows, and which promises were not kept."""
     console.print(_people(summary["people"]))
     console.print(outcomes_table(summary["outcomes"]))
     for what, number in summary["waiting"].items():
         console.print(f"still waiting, {number}: {what}", highlight=False)
     console.print(messages_table(summary["messages"]))
+    if figures:
+        console.print(_figures(figures))
     console.print(
         f"{summary['customers']} customers, {summary['events']} events, {summary['enrolments']} enrolments, "
         f"{sum(sum(each.values()) for each in summary['messages'].values())} messages, "
@@ -103,4 +106,13 @@ def _people(kinds: Mapping[str, Mapping[str, int]]) -> Table:
         table.add_column(column, justify="right")
     for story, numbers in kinds.items():
         table.add_row(story, *map(str, numbers.values()))
+    return table
+
+
+def _figures(figures: Sequence[Figure]) -> Table:
+    table = Table(title="What the story says it should show", title_justify="left")
+    for column in ("", "observed", "the story"):
+        table.add_column(column, justify="left" if not column else "right")
+    for each in figures:
+        table.add_row(each.what, each.observed, each.story)
     return table

@@ -210,7 +210,7 @@ def _remove_abandoned() -> None:
         if not note.exists() or Path(note.read_text()).is_symlink():
             continue
         if not _processes_in(home / "cluster"):
-            shutil.rmtree(home)
+            shutil.rmtree(home, ignore_errors=True)  # another stack that starts now may be at it too
 
 
 def _programs(owner: Owner | None) -> Path:

@@ -13,10 +13,16 @@ import psutil
 import pytest
 
 from api.segment import read_call
-from cli.demo.people import KINDS, MOST_PEOPLE, population
+from cli.demo.backend import Told
+from cli.demo.pack import Pack
+from cli.demo.packs import PACKS, PackName
+from cli.demo.packs.car_credit import KINDS
+from cli.demo.people import MOST_PEOPLE, population
 from cli.demo.phones import Effect
-from cli.demo.promises import Evidence, Message, Stay
+from cli.demo.promises import Evidence, Message, Stay, goals
 from cli.stack.processes import PROJECT, clean_environment
+from settings import read_deployment
+from workflows.enabled import enabled
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -50,6 +56,49 @@ def test_few_people_live_through_the_story_and_every_promise_is_kept(tmp_path: P
         assert word in said
 
 
+@pytest.mark.parametrize(
+    ("pack", "customers", "channels", "figures"),
+    [
+        (PackName.PAYDAY_LOANS, 12, {"email", "sms"}, ("finish the registration", "WinBack has written to")),
+        (PackName.CAR_DEALER, 12, {"whatsapp"}, ("visits made", "opened the quiz from whatsapp", "return from")),
+        (PackName.MORTGAGE_AGENTS, 12, {"email"}, ("answers to the survey", "woke up, of the control group")),
+        (PackName.INSTALMENTS, 12, {"email", "inbox"}, ("first purchases", "reminders of the limit")),
+    ],
+)
+def test_each_company_s_story_is_played_and_told_beside_its_own_figures(
+    tmp_path: Path, pack: PackName, customers: int, channels: set[str], figures: tuple[str, ...]
+) -> None:
+    process = demo("--pack", pack, "--customers", str(customers), "--speed", "200000", "--data-dir", str(tmp_path))
+    said, complained = process.communicate(timeout=120)
+    assert process.returncode == 0, said + complained
+    told = json.loads((tmp_path / "summary.json").read_text())
+    assert (told["pack"], told["customers"], told["broken_promises"]) == (pack, customers, [])
+    assert told["outcomes"].keys() <= {journey.__name__ for journey in enabled([pack])} | {
+        "campaign:quiz",
+        "conversation",
+    }
+    assert told["outcomes"]
+    assert channels <= told["messages"].keys()
+    for figure in figures:
+        assert any(figure in each["what"] for each in told["figures"])
+        assert figure in said
+
+
+@pytest.mark.parametrize("pack", PACKS.values(), ids=str)
+def test_a_pack_runs_its_own_journeys_and_its_shares_are_of_everybody(pack: Pack[Any]) -> None:
+    assert sum(kind.share for kind in pack.kinds) == 100
+    assert all(0 <= share <= 1 for kind in pack.kinds for share in (kind.heeds, kind.reads, kind.email, kind.app))
+    assert read_deployment(pack.deployment or PROJECT / "journeys.toml").enabled == [pack.name]
+    assert enabled([pack.name])
+    assert pack.story / pack.speed < timedelta(minutes=3)
+
+
+def test_who_has_an_address_of_a_kind_is_drawn_by_its_share() -> None:
+    people = population(PACKS[PackName.CAR_DEALER].kinds, MOST_PEOPLE, random.Random(1))
+    assert 60 < sum("email" in person.has for person in people) < 140
+    assert not any("app" in person.has for person in people)
+
+
 def parts_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Wait until the story has begun, and return all that runs for it."""
     assert process.stdout
@@ -80,13 +129,9 @@ def test_a_part_that_dies_ends_it_and_is_named(tmp_path: Path) -> None:
     assert [each for each in everything if each.is_running()] == []
 
 
-def test_the_shares_are_of_everybody() -> None:
-    assert sum(kind.share for kind in KINDS) == 100
-
-
 @pytest.mark.parametrize("size", [1, 12, 200, MOST_PEOPLE])
 def test_everybody_has_a_kind_and_addresses_of_their_own(size: int) -> None:
-    people = population(size, random.Random(7))
+    people = population(KINDS, size, random.Random(7))
     assert len(people) == size
     for address in ("email", "phone", "device", "user_id"):
         assert len({getattr(person, address) for person in people}) == size
@@ -98,37 +143,40 @@ def test_everybody_has_a_kind_and_addresses_of_their_own(size: int) -> None:
 
 
 def test_two_hundred_people_are_of_every_kind_by_its_share() -> None:
-    people = population(200, random.Random(1))
+    people = population(KINDS, 200, random.Random(1))
     assert {kind: sum(person.kind is kind for person in people) for kind in KINDS} == {
         kind: 2 * kind.share for kind in KINDS
     }
 
 
 def test_the_same_seed_draws_the_same_people() -> None:
-    assert population(50, random.Random(3)) == population(50, random.Random(3))
-    assert population(50, random.Random(3)) != population(50, random.Random(4))
+    assert population(KINDS, 50, random.Random(3)) == population(KINDS, 50, random.Random(3))
+    assert population(KINDS, 50, random.Random(3)) != population(KINDS, 50, random.Random(4))
+
+
+STAY = Stay(
+    id=1,
+    journey="AbandonedApplication",
+    key="A-1",
+    user_id="client-1",
+    created_at=NOW,
+    outcome="goal",
+    messages=[Message(id="m-1", channel="email", template="abandoned_application/full", status="delivered")],
+    standing=None,
+)
 
 
 def evidence(**change: Any) -> Evidence:
     """A stay with one letter that left a second before the goal, and everything in order."""
-    stay = Stay(
-        id=1,
-        journey="AbandonedApplication",
-        key="A-1",
-        user_id="client-1",
-        created_at=NOW,
-        outcome="goal",
-        messages=[Message(id="m-1")],
-        standing=None,
-    )
     orderly: dict[str, Any] = {
         "accepted": 3,
         "kept": 3,
         "undispatched": 0,
         "parked": 0,
-        "goals": {"A-1": [NOW + timedelta(seconds=10)]},
-        "stays": [stay],
+        "goals": {1: NOW + timedelta(seconds=10)},
+        "stays": [STAY],
         "effects": [letter(9)],
+        "decided": {"answer-1"},
         "repeated": {},
     }
     return Evidence(**{**orderly, **change})
@@ -141,10 +189,36 @@ def letter(after: float, message: str | None = "m-1") -> Effect:
 def test_what_is_in_order_breaks_no_promise() -> None:
     assert evidence().broken() == []
     assert evidence(effects=[letter(11.9)]).broken() == []
+    assert evidence(effects=[letter(60, "answer-1")]).broken() == []
 
 
-def test_a_goal_before_the_stay_is_not_its_goal() -> None:
-    assert evidence(goals={"A-1": [NOW - timedelta(seconds=5)]}, effects=[letter(60)]).broken() == []
+def told(event: str, after: float, user: str = "client-1", **properties: Any) -> Told:
+    return Told(user, event, properties, NOW + timedelta(seconds=after))
+
+
+def stay(journey: str, key: str = "") -> Stay:
+    return STAY.model_copy(update={"journey": journey, "key": key})
+
+
+@pytest.mark.parametrize(
+    ("one", "event", "is_goal"),
+    [
+        (STAY, told("credit_application_submitted", 5, application_id="A-1"), True),
+        # A refused application had been submitted.
+        (STAY, told("credit_application_submitted", -5, application_id="A-1"), False),
+        (STAY, told("credit_application_submitted", 5, application_id="A-2"), False),
+        (STAY, told("credit_application_submitted", 5, "client-2", application_id="A-1"), False),
+        (STAY, told("credit_application_progressed", 5, application_id="A-1"), False),
+        # Another visit of theirs is what it is for.
+        (stay("LostToCompetitor", "V-1"), told("visit_booked", 5, visit_id="V-2"), True),
+        (stay("VisitBooked", "V-1"), told("visit_made", 5, visit_id="V-2"), False),
+        # Whatever they do, they are back.
+        (stay("WinBack"), told("site_visited", 5), True),
+        (stay("campaign:quiz"), told("quiz_opened", 5), False),
+    ],
+)
+def test_what_ends_a_stay_is_what_its_journey_declares(one: Stay, event: Told, is_goal: bool) -> None:
+    assert goals([one], [event]) == ({1: event.at} if is_goal else {})
 
 
 @pytest.mark.parametrize(

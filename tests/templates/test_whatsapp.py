@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from domain.messages import Channel
+from templates.files import SESSION
 from templates.renderer import MissingVariable, RenderError, Text, Texts
 from templates.whatsapp import Form, NoTemplate, fill, form_of
 
@@ -94,3 +95,10 @@ def test_the_version_changes_with_what_the_reviewers_see_and_with_nothing_else(t
     assert form(text("---\ncategory: marketing\n---\nDear {{event.a}}, hello.")).version == first.version
     assert form(text("---\ncategory: utility\n---\nDear {{ event.a }}, hello.")).version != first.version
     assert form(text(HEAD + "Dear {{ event.b }}, hello.")).version != first.version
+
+
+def test_every_whatsapp_text_that_ships_can_be_approved(texts: Texts) -> None:
+    # Outside the window nothing else goes out, and a journey cannot know that the customer has just written.
+    for text in texts:
+        if text.channel is Channel.WHATSAPP and text.category != SESSION:
+            assert form_of(text, company="Cars", site=SITE).body
