@@ -13,11 +13,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fastapi import FastAPI
 from google.protobuf.duration_pb2 import Duration
 from pydantic import SecretStr
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
 from api.app import create_app
 from cli.stack import EmbeddedStack
+from cli.stack.temporal import SEARCH_ATTRIBUTES
 from store import keys
 from store.keys import GivenKey, Scope
 from store.migrate import migrate
@@ -100,6 +103,10 @@ async def _create_namespace(stack: EmbeddedStack, name: str) -> None:
     retention = Duration(seconds=86_400)
     await client.workflow_service.register_namespace(
         RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=retention)
+    )
+    attributes = dict.fromkeys(SEARCH_ATTRIBUTES, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)
+    await client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(namespace=name, search_attributes=attributes)
     )
 
 

@@ -96,7 +96,7 @@ async def seeded(scene: Scene) -> Known:
         for person in people
         for channel in Channel
     ]
-    popup = await scene.sent(people[0], Channel.POPUP)
+    popup, letter = [await scene.sent(people[0], channel) for channel in (Channel.POPUP, Channel.INBOX)]
     await scene.batch({"type": "track", "messageId": uuid4().hex, "userId": bystander})
     async with scene.context.pool.acquire() as connection:
         # The number the document gives as its example.
@@ -158,6 +158,7 @@ async def seeded(scene: Scene) -> Known:
             "POST /v1/journeys/{name}/enrolments": {"name": ["AbandonedApplication"], "properties": [BEGUN]},
             "GET /v1/customers/{user_id}/placements": {"surface": ["web"]},
             "GET /v1/customers/{user_id}/inbox/live": {"surface": ["web"]},
+            "POST /v1/inbox/{message_id}/{deed}": {"message_id": [str(letter)], "user_id": users[:1]},
             "POST /v1/inbox/{message_id}/impressions": {
                 "message_id": [str(popup)],
                 "user_id": users[:1],
