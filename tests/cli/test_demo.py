@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -214,6 +215,7 @@ def stay(journey: str, key: str = "") -> Stay:
         (stay("VisitBooked", "V-1"), told("visit_made", 5, visit_id="V-2"), False),
         # Whatever they do, they are back.
         (stay("WinBack"), told("site_visited", 5), True),
+        (stay("WinBack"), replace(told("site_visited", 5), past=True), False),
         (stay("campaign:quiz"), told("quiz_opened", 5), False),
     ],
 )
