@@ -85,13 +85,13 @@ def test_each_company_s_story_is_played_and_told_beside_its_own_figures(
         assert figure in said
 
 
-@pytest.mark.parametrize("pack", PACKS.values(), ids=str)
+@pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
 def test_a_pack_runs_its_own_journeys_and_its_shares_are_of_everybody(pack: Pack[Any]) -> None:
     assert sum(kind.share for kind in pack.kinds) == 100
     assert all(0 <= share <= 1 for kind in pack.kinds for share in (kind.heeds, kind.reads, kind.email, kind.app))
     assert read_deployment(pack.deployment or PROJECT / "journeys.toml").enabled == [pack.name]
     assert enabled([pack.name])
-    assert pack.story / pack.speed < timedelta(minutes=3)
+    assert pack.story / pack.speed <= timedelta(minutes=3.5)
 
 
 def test_who_has_an_address_of_a_kind_is_drawn_by_its_share() -> None:
