@@ -18,12 +18,14 @@ class Told:
 
     Attributes:
         at: When the answer came, wall time.
+        past: It is of before the story began, and was only told of then.
     """
 
     user_id: str
     event: str
     properties: Mapping[str, Any]
     at: datetime
+    past: bool = False
 
 
 class Backend:
@@ -76,7 +78,7 @@ class Backend:
             # Before an installation's beginning its time ran as the wall's.
             call["timestamp"] = (datetime.now(UTC) - ago).isoformat()
         await self._send("track", {**call, "event": event, "properties": properties})
-        self.told.append(Told(person.user_id, event, properties, datetime.now(UTC)))
+        self.told.append(Told(person.user_id, event, properties, datetime.now(UTC), past=bool(ago)))
 
     async def finish(self) -> None:
         """Wait for the answers to everything that is on its way."""

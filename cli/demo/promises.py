@@ -85,7 +85,9 @@ def goals(stays: Sequence[Stay], told: Sequence[Told]) -> dict[int, datetime]:
     """
     by_user: dict[str, list[Told]] = defaultdict(list)
     for each in told:
-        by_user[each.user_id].append(each)
+        # What is told of the past may begin a stay before its own answer is here; it ends none.
+        if not each.past:
+            by_user[each.user_id].append(each)
     ended: dict[int, datetime] = {}
     for stay in stays:
         declaration = DECLARED.get(stay.journey)  # a campaign has none

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,13 @@ def test_each_company_s_story_is_played_and_told_beside_its_own_figures(
         assert figure in said
 
 
-@pytest.mark.parametrize("pack", PACKS.values(), ids=str)
+@pytest.mark.parametrize("pack", PACKS.values(), ids=PACKS)
 def test_a_pack_runs_its_own_journeys_and_its_shares_are_of_everybody(pack: Pack[Any]) -> None:
     assert sum(kind.share for kind in pack.kinds) == 100
     assert all(0 <= share <= 1 for kind in pack.kinds for share in (kind.heeds, kind.reads, kind.email, kind.app))
     assert read_deployment(pack.deployment or PROJECT / "journeys.toml").enabled == [pack.name]
     assert enabled([pack.name])
-    assert pack.story / pack.speed < timedelta(minutes=3)
+    assert pack.story / pack.speed <= timedelta(minutes=3.5)
 
 
 def test_who_has_an_address_of_a_kind_is_drawn_by_its_share() -> None:
@@ -214,6 +215,7 @@ def stay(journey: str, key: str = "") -> Stay:
         (stay("VisitBooked", "V-1"), told("visit_made", 5, visit_id="V-2"), False),
         # Whatever they do, they are back.
         (stay("WinBack"), told("site_visited", 5), True),
+        (stay("WinBack"), replace(told("site_visited", 5), past=True), False),
         (stay("campaign:quiz"), told("quiz_opened", 5), False),
     ],
 )
