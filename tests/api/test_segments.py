@@ -8,6 +8,7 @@ import pytest
 
 from tests.api.scene import READER, Scene
 from tests.workflows.stories import QuietOnes
+from workflows.car_credit.abandoned_application import AbandonedApplication
 from workflows.catalog import Catalog
 from workflows.enabled import JOURNEYS
 
@@ -209,7 +210,7 @@ async def test_members_are_listed_page_by_page(scene: Scene) -> None:
 async def test_a_segment_of_a_journey_or_of_the_release_is_not_deleted(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scene.context, "catalog", Catalog.of(()))
+    monkeypatch.setattr(scene.context, "catalog", Catalog.of((AbandonedApplication,)))
     released = await scene.as_operator("DELETE", "/v1/segments/credit_interest_cold")
     assert (released.status_code, released.json()["code"]) == (409, "in_use")
     assert "comes with the release" in released.json()["message"]

@@ -111,6 +111,7 @@ async def test_a_reset_run_goes_on_and_its_stay_with_it(world: World) -> None:
     await person.passes(31 * MINUTE)
     await person.passes(2 * timedelta(hours=1))
     # What had gone did not go again.
+    await world.until(lambda: person.count(), 3)
     assert sorted(await person.got()) == ["call full", "email full", "inbox full"]
     assert await world.effects(person) == {"email": 1, "call": 1}
     await person.does("credit_application_submitted", application_id="A-1")

@@ -152,8 +152,8 @@ async def test_a_slot_is_not_kept_for_whom_does_not_come(world: World, why: str,
 async def test_after_a_refusal_nothing_is_sent_for_a_while_and_then_it_is(world: World) -> None:
     person, now = await world.person(), datetime.now(UTC)
     await at_work(world, person, "credit_application_started")
-    policy = Policy(quiet_hours=ALWAYS, blocks={"refused": BlockRule(on="loan_refused", lasts=7 * DAY)})
-    call = read_call({"messageId": uuid4().hex, "userId": person.user_id, "event": "loan_refused"}, now, type="track")
+    policy = Policy(quiet_hours=ALWAYS, blocks={"refused": BlockRule(on="card_refused", lasts=7 * DAY)})
+    call = read_call({"messageId": uuid4().hex, "userId": person.user_id, "event": "card_refused"}, now, type="track")
     async with world.pool.acquire() as connection:
         await accept(connection, replace(world.terms, policy=policy), "tests", [call], now)
     reminder = Draft(channel=Channel.EMAIL, template=TEXT, message_class=MessageClass.TRANSACTIONAL)
