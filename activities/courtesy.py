@@ -18,6 +18,9 @@ from store.database import Pool
 LATE = timedelta(seconds=1)
 """Wall time an event may wait for dispatch, or a journey's task for a worker, before others stand aside."""
 
+HOPELESS = timedelta(minutes=5)
+"""Wall time after which an event waits for something else than our time, such as somebody who mends its journey."""
+
 LOOKS_EVERY = 0.5
 """Wall seconds for which an answer holds."""
 
@@ -45,7 +48,7 @@ class Courtesy:
 
     async def _look(self) -> bool:
         async with self.pool.acquire() as connection:
-            if await events.wait_longer_than(connection, LATE):
+            if await events.has_waited(connection, LATE, HOPELESS):
                 return True
         kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
         try:

@@ -196,14 +196,16 @@ async def waits(connection: Connection, customer: int) -> bool:
     return found
 
 
-async def wait_longer_than(connection: Connection, duration: timedelta) -> bool:
-    """Whether an event has waited for its dispatch for longer than a wall time."""
+async def has_waited(connection: Connection, least: timedelta, most: timedelta) -> bool:
+    """Whether an event has waited for its dispatch for at least, and at most, so long, wall time."""
     late: bool = await connection.fetchval(
         """
         select exists (
-            select from events where dispatched_at is null and parked_at is null and received_at < now() - $1::interval
+            select from events where dispatched_at is null and parked_at is null
+              and received_at between now() - $2::interval and now() - $1::interval
         )
         """,
-        duration,
+        least,
+        most,
     )
     return late

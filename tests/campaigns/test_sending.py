@@ -275,6 +275,13 @@ async def test_a_campaign_stands_aside_while_an_event_waits_for_its_dispatch(off
     await world.until(courtesy.journeys_wait, False)
 
 
+async def test_an_event_that_nobody_can_dispatch_holds_no_campaign_up_for_ever(office: Office) -> None:
+    world = office.world
+    event = await world.keep_unannounced(await world.person(), "credit_application_started", {})
+    await world.pool.execute("update events set received_at = now() - interval '6 minutes' where id = $1", event)
+    assert not await Courtesy(world.pool, world.temporal).journeys_wait()
+
+
 async def test_a_campaign_stands_aside_while_temporal_does_not_say(office: Office) -> None:
     courtesy = Courtesy(office.world.pool, office.world.temporal)
     async with office.world.temporal_is_away():
