@@ -151,7 +151,7 @@ class Campaign:
         await self.office.world.skipper.fast_forward(self.run, duration)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def sending(world: World) -> AsyncIterator[World]:
     """A worker of campaigns, and texts they may send."""
     async with world.pool.acquire() as connection, connection.transaction():
