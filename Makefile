@@ -16,12 +16,13 @@ UV_COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-
 
 setup: $(INSTALLED)
 
-# pip leaves alone what is already there, so a change of the lock costs only what changed.
+# pip leaves alone what is already there, so a change of the lock costs only what changed; Python compiles
+# what is really used, which is a small part.
 $(INSTALLED): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("journeys needs Python 3.11 or later; " + sys.executable + " is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12")'
 	@echo "Setting up $(VENV) from requirements-dev.lock (once; a minute or two)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -32,7 +33,7 @@ demo: $(INSTALLED)
 	$(BIN)/journeys demo --pack $(PACK) $(ARGS)
 
 test: $(INSTALLED)
-	$(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
+	$(BIN)/pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 # First what was recorded before must still replay: a recording is added to, never replaced.
 record: $(INSTALLED)
