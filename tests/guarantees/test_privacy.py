@@ -438,13 +438,17 @@ async def is_in_a_campaign(scenery: Scenery) -> None:
 
 
 async def is_called_by_a_machine(scenery: Scenery) -> None:
-    """Takes the call, which is told of by Twilio."""
+    """Takes the call, which is told of by Twilio, and presses a key in it."""
+    voice = {"TWILIO_VOICE_FROM": "+15005550006", "TWILIO_VOICE_CONNECT_TO": "+15005550007"}
     await scenery.stack.kill("worker-1")
-    await scenery.stack.start_part("worker-1", {"CALL_PROVIDER": "twilio", "TWILIO_VOICE_FROM": "+15005550006"})
+    await scenery.stack.start_part("worker-1", {"CALL_PROVIDER": "twilio", **voice})
     who = await scenery.person("noa")
     await scenery.at_providers("PUT", f"people/{who.phone}", {"call_result": "answered"})
     await scenery.does(who, "letter_begun", by="call", urgent=True)
     await scenery.sees_message(who, "channel = 'call' and status = 'read' and provider = 'twilio_voice'")
+    number = await scenery.arrived(who, "call")
+    await scenery.at_providers("POST", f"calls/{number}/key", {"key": "1"})
+    await scenery.sees_message(who, "channel = 'call' and status = 'replied'")
 
 
 WAYS = (
