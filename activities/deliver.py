@@ -262,8 +262,7 @@ class Deliver:
         )
         decision = decide(policy, facts)
         if isinstance(decision, Delay):
-            await messages.hold(connection, asked.proposal, decision.reason, decision.until)
-            return Delivery(verdict=Verdict.NOT_YET, message=message, reason=decision.reason, not_before=decision.until)
+            return await self._hold(connection, asked, decision.reason, decision.until)
         if isinstance(decision, Drop):
             return await self._skip(connection, asked, decision.reason)
         assert recipient is not None
@@ -275,7 +274,7 @@ class Deliver:
         try:
             written = await self.writer.write(connection, asked, recipient)
         except Unwritable as error:
-            return await self._skip(connection, asked, str(error))
+            return await self._unwritten(connection, asked, error)
         content, locale = written.content, written.locale
         is_ours = asked.channel in OWN
         attempt = await messages.claim(
@@ -336,6 +335,17 @@ class Deliver:
         except Unwritable:
             return None
         return self.deployment.tariffs.estimate(written.content, asked.recipient)
+
+    async def _unwritten(self, connection: Connection, asked: Asked, error: Unwritable) -> Delivery:
+        """Hold back what can go out soon, such as when a sender's rate limit is over, and leave out what cannot."""
+        until, expires_at = asked.clock.journey_time(error.until) if error.until else None, asked.request.expires_at
+        if until is None or (expires_at is not None and until >= expires_at):
+            return await self._skip(connection, asked, str(error))
+        return await self._hold(connection, asked, str(error), until)
+
+    async def _hold(self, connection: Connection, asked: Asked, reason: str, until: datetime) -> Delivery:
+        await messages.hold(connection, asked.proposal, reason, until)
+        return Delivery(verdict=Verdict.NOT_YET, message=asked.proposal.message, reason=reason, not_before=until)
 
     async def _skip(self, connection: Connection, asked: Asked, reason: str) -> Delivery:
         await messages.skip(connection, asked.proposal, reason)

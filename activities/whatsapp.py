@@ -21,7 +21,7 @@ from store.database import Connection
 from store.whatsapp import Conversation, Reviewed
 from templates.limits import fits_session, too_long
 from templates.renderer import RenderError, Text, Track
-from templates.whatsapp import Form, NoTemplate, fill, form_of
+from templates.whatsapp import Form, NoTemplate, fill, form_of, media_problems
 
 WINDOW = timedelta(hours=24)
 """After a customer's message, for which WhatsApp takes free text (twilio.com/docs/whatsapp/key-concepts)."""
@@ -30,8 +30,20 @@ MARGIN = timedelta(minutes=2)
 """Before its end the window counts as closed: what is queued for a while must still arrive in time."""
 
 
+WAITS_FOR_SENDER = timedelta(minutes=15)
+"""Wall time a message waits for a sender that rests, as for a rate limit; for a longer block it does not go."""
+
+
 class CannotSend(Exception):
-    """A message does not go out by WhatsApp now; the reason begins with the rule's name."""
+    """A message does not go out by WhatsApp now; the reason begins with the rule's name.
+
+    Attributes:
+        until: Wall time after which it may, if that is soon.
+    """
+
+    def __init__(self, reason: str, until: datetime | None = None) -> None:
+        super().__init__(reason)
+        self.until = until
 
 
 @runtime_checkable
@@ -99,10 +111,11 @@ async def say(connection: Connection, senders: Sequence[str], to: To, content: W
     Raises:
         CannotSend: Every sender is blocked, or the customer-service window is closed: no template says it.
     """
-    sender = _sender(await whatsapp.conversations(connection, to.recipient, senders), to)
-    if not _is_open(sender, to):
+    known = await whatsapp.conversations(connection, to.recipient, senders)
+    talking = [each for each in known if _is_open(each, to)]
+    if not talking:
         raise CannotSend("window_closed")
-    return content.model_copy(update={"sender": sender.sender})
+    return content.model_copy(update={"sender": _sender(talking, to).sender})
 
 
 def _sender(known: Sequence[Conversation], asked: To) -> Conversation:
@@ -110,7 +123,10 @@ def _sender(known: Sequence[Conversation], asked: To) -> Conversation:
     free = [each for each in known if each.blocked_until is None]
     if not free:
         until = min(each.blocked_until for each in known if each.blocked_until)
-        raise CannotSend(f"whatsapp_senders:all blocked, the first until {until.astimezone(UTC):%d %b %H:%M} UTC")
+        raise CannotSend(
+            f"whatsapp_senders:all blocked, the first until {until.astimezone(UTC):%d %b %H:%M} UTC",
+            until if until < datetime.now(UTC) + WAITS_FOR_SENDER else None,
+        )
     never = datetime.min.replace(tzinfo=UTC)
     return max(
         free,
@@ -138,16 +154,20 @@ async def _inside(
     """Write a message for inside the window; None if it has more buttons than go there."""
     content = asked.text.render(values, track=track, footer=None)
     assert isinstance(content, WhatsAppContent)
-    if problems := too_long(content):
+    if problems := [*media_problems(content.media), *too_long(content)]:
         raise RenderError(asked.text, "; ".join(problems))
     if not fits_session(content):
         return None
     if not content.buttons:
         return content
-    # Buttons need a content resource, though nobody has to approve it (twilio.com/docs/content/twilio-quick-reply).
+    # Buttons need a content resource, though nobody has to approve it (twilio.com/docs/content/twilio-quick-reply),
+    # unless there is a picture above them: a card is approved also for inside (twilio.com/docs/content/whatsappcard).
     # Without one the choices are told as numbers, and an answer by number is understood.
     form = _form(asked)
+    needs_approval = content.media is not None
     for each in await _versions(connection, asked):
+        if needs_approval and each.status != "approved":
+            continue
         if form and each.version == form.version and each.content_sid:
             written = fill(asked.text, form, each.content_sid, values, track)
             assert written.template is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,15 @@ _CONTENT: TypeAdapter[Content] = TypeAdapter(Content)
 
 
 class Unwritable(Exception):
-    """A message cannot be written, or cannot go out as it is; the reason begins with the rule's name."""
+    """A message cannot be written, or cannot go out as it is; the reason begins with the rule's name.
+
+    Attributes:
+        until: Wall time after which it can, if that is soon.
+    """
+
+    def __init__(self, reason: str, until: datetime | None = None) -> None:
+        super().__init__(reason)
+        self.until = until
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,7 @@ class Writer:
                 return Written(await self._said(connection, asked, recipient, said), locale)
             return await self._rendered(connection, asked, recipient, locale)
         except whatsapp.CannotSend as error:
-            raise Unwritable(str(error)) from None
+            raise Unwritable(str(error), error.until) from None
         except (BadText, MissingVariable, RenderError, UnknownTemplate) as error:
             raise Unwritable(f"text:{error}") from None
 

@@ -1,22 +1,31 @@
 """What a customer wrote goes to whoever expects it: a run, a journey that starts on a word, or people of ours."""
 
+import re
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from api.intake import Terms, accept
+from api.intake import Accepted, Terms, accept
 from dispatch.progress import Report, move
-from domain.calls import Call, CallType
+from domain.calls import Call, CallType, Profile
 from domain.conversations import OPERATOR, OPERATOR_WORDS, Notice, Reason
+from domain.events import CUSTOMER_IDENTIFIED
 from domain.messages import Channel, Status
-from store import callbacks, conversations, customers
+from store import callbacks, conversations, customers, silences
 from store.callbacks import Subject
 from store.conversations import Opened
+from store.customers import Identity
 from store.database import Connection
 
 TEXTING = (Channel.SMS, Channel.WHATSAPP)
+
+NUMBER = re.compile(r"\+[1-9]\d{6,14}")
+"""A number somebody can be written to at: E.164. Short codes and names of companies are none."""
+
+KNOWN_BY = "phone"
+"""Begins the anonymous id of whoever is known by nothing but the number they wrote from."""
 
 SCORES = range(11)
 """What a question without buttons may be answered with by a number: 0 to 10."""
@@ -30,6 +39,7 @@ class Written:
         button: Id of the button they pressed, and `title` what stood on it; both "" if they wrote.
         quotes: Whether the provider says which message it answers.
         sid: The provider's id of it.
+        along: What they sent beside words: pictures and the like by their address, a place by its coordinates.
     """
 
     channel: Channel
@@ -39,6 +49,7 @@ class Written:
     title: str
     quotes: bool
     sid: str
+    along: Sequence[str] = ()
 
     @property
     def word(self) -> str:
@@ -56,13 +67,39 @@ async def hear(connection: Connection, terms: Terms, written: Written, about: Su
         The conversation somebody is to be told of, if it came into one.
     """
     customer = about.customer if about else await callbacks.customer_at(connection, written.number)
-    if customer is None:
+    if customer is None and (customer := await _met(connection, terms, written)) is None:
         return None
     hearing = _Hearing(connection, terms, written, about, customer)
     if about and about.erased:
         await hearing.replied(about.message, None)
         return None
     return await hearing.give()
+
+
+async def _met(connection: Connection, terms: Terms, written: Written) -> int | None:
+    """Keep somebody who writes from a number nobody is known by: a customer as if they had come to the site.
+
+    Returns:
+        None for what is no number of a person's, and for somebody erased.
+    """
+    if not NUMBER.fullmatch(written.number) or await callbacks.is_erased(connection, written.number):
+        return None
+    known_as: Identity = ("anonymous", f"{KNOWN_BY}:{written.number}")
+    met = (await customers.find(connection, [known_as])).get(known_as)
+    if met is not None and not await customers.lock(connection, [met]):
+        # Since then their backend has told of another number, which stays theirs.
+        return met
+    now = datetime.now(UTC)
+    call = Call(
+        type=CallType.IDENTIFY,
+        message_id=f"{written.sid}:identify",
+        anonymous_id=known_as[1],
+        name=CUSTOMER_IDENTIFIED,
+        profile=Profile(phone=written.number),
+        timestamp=now,
+    )
+    (answer,) = await accept(connection, terms, f"inbound:{written.channel}", [call], now)
+    return answer.customer if isinstance(answer, Accepted) else None
 
 
 @dataclass
@@ -81,7 +118,7 @@ class _Hearing:
             self.connection,
             self.customer,
             self.written.channel,
-            self.written.text,
+            "\n".join(filter(None, (self.written.text, *self.written.along))),
             choice=choice,
             answers=self.about.message if self.about else None,
             conversation=conversation,
@@ -89,7 +126,7 @@ class _Hearing:
         if choice == OPERATOR:
             return await self._to_operators(line, conversation, Reason.CALLED)
         # Whoever talks with a person means that person, unless they press or quote what something else asks.
-        talking = conversation is not None and not (choice or self.written.quotes)
+        talking = conversation is not None and not (choice or self.written.quotes) and await self._in_dialogue()
         if not talking and choice is None and await self._starts_by_keyword():
             return None
         if not talking and (question := await self._question(choice)):
@@ -99,7 +136,17 @@ class _Hearing:
         if choice and self.about and self.about.under_way:
             # Pressed again, in a bot that has gone on since.
             return None
-        return await self._to_operators(line, conversation, Reason.PRESSED if choice else Reason.WROTE)
+        pressed = choice is not None or self.written.button != ""
+        return await self._to_operators(line, conversation, Reason.PRESSED if pressed else Reason.WROTE)
+
+    async def _in_dialogue(self) -> bool:
+        """Whether a person is expected to talk with them: not where only a button was pressed, nor for ever."""
+        dialogue = await silences.dialogue(self.connection, self.customer)
+        if dialogue is None:
+            return False
+        clock = await customers.clock_of(self.connection, self.customer)
+        ends: datetime = dialogue["opened_at"] + self.terms.policy.dialogue_ends_after
+        return clock.journey_time(datetime.now(UTC)) < ends
 
     def _choice(self) -> str | None:
         if self.written.button == OPERATOR or self.written.word in OPERATOR_WORDS:

@@ -16,10 +16,12 @@ from api.customers import TEXT, UserId, existing
 from api.problems import Problem, documented
 from api.visitors import AVisitor, Visitor
 from dispatch.progress import Report, move
-from domain.messages import OWN, Channel, Status, Surface
+from domain.messages import DEFAULT_TOPIC, OWN, Channel, Status, Surface
 from policy.configuration import Placement
+from policy.contact import silences
 from policy.showing import Candidate, impression, showable
-from store import callbacks, customers, inbox, messages, showing
+from store import callbacks, contact, customers, inbox, messages, showing
+from store.contact import Person, Question
 from store.database import Connection
 
 router = APIRouter(tags=["inbox"])
@@ -169,9 +171,11 @@ async def placements(ctx: Context, connection: Connection, customer: int, surfac
     """Return what is to be shown to a customer now."""
     clock = await customers.clock_of(connection, customer)
     now = clock.journey_time(datetime.now(UTC))
+    person = await contact.person(connection, customer)
 
     async def waiting(placement: Placement) -> list[Candidate]:
-        return await showing.candidates(connection, customer, placement, surface, now)
+        found = await showing.candidates(connection, customer, placement, surface, now)
+        return [each for each in found if not await _silenced(ctx, connection, person, placement, each, now)]
 
     async def allowed(placement: Placement, found: list[Candidate]) -> list[Placed]:
         rule = ctx.policy.showing[placement]
@@ -189,6 +193,26 @@ async def placements(ctx: Context, connection: Connection, customer: int, surfac
         may_stay=[each.message for each in popups],
         banners=await allowed(Channel.BANNER, await waiting(Channel.BANNER)),
     )
+
+
+async def _silenced(
+    ctx: Context, connection: Connection, person: Person, placement: Placement, waits: Candidate, now: datetime
+) -> bool:
+    """Whether something has come since it was sent, such as a withdrawn consent, by which it is not to be shown."""
+    journey = ctx.catalog.journeys.get(waits.journey)
+    question = Question(
+        message=waits.message,
+        now=now,
+        channel=placement,
+        message_class=waits.message_class,
+        expires_at=waits.expires_at,
+        journey=waits.journey,
+        topic=waits.topic or (journey.topic if journey else DEFAULT_TOPIC),
+        priority=0,
+        gives_way=False,
+    )
+    zone = ctx.deployment.default_time_zone
+    return silences(ctx.policy, await contact.facts(connection, ctx.policy, person, question, zone))
 
 
 async def visited(ctx: Context, connection: Connection, visitor: Visitor, user_id: str) -> int:

@@ -370,7 +370,9 @@ async def list_stuck(_: Reader, ctx: Ctx, db: Db) -> list[Enrolment]:
     """List stays whose steps fail again and again: they wait, unharmed, for a release that mends them."""
     try:
         runs = [run.id async for run in ctx.temporal.list_workflows(STUCK_QUERY, limit=100, rpc_timeout=RPC_TIMEOUT)]
-    except RPCError:
+    except RPCError as error:
+        if error.status is RPCStatusCode.INVALID_ARGUMENT:
+            raise _temporal_refuses() from None
         raise _temporal_away() from None
     return [_enrolment(ctx, row) for row in await reports.enrolments_of_runs(db, runs)]
 
@@ -482,6 +484,11 @@ def _wrong_fields(where: str, error: ValidationError) -> Problem:
         for e in error.errors(include_input=False)
     ]
     return Problem(400, "invalid_event", "; ".join(f"{each.field}: {each.rule}" for each in wrong), wrong)
+
+
+def _temporal_refuses() -> Problem:
+    rule = "Temporal cannot look for stuck runs: it must know JourneyName and TemporalReportedProblems"
+    return Problem(503, "temporal_refuses", rule, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def _temporal_away() -> Problem:

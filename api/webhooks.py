@@ -44,6 +44,9 @@ LARGE = 2 * 1024 * 1024
 """Bytes of a batch; SendGrid's are at most 768 kB."""
 ID_LIMIT = 255
 
+MOST_FILES = 10
+"""With one text."""
+
 NO_ANSWER = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
 """TwiML: write nothing back."""
 
@@ -228,6 +231,7 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed, background:
         channel,
         number,
         text=_value(form, "Body"),
+        along=_along(form),
         button=_value(form, "ButtonPayload"),
         title=_value(form, "ButtonText"),
         quotes=bool(_value(form, "OriginalRepliedMessageSid")),
@@ -244,6 +248,7 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed, background:
             if channel is Channel.WHATSAPP:
                 # The customer-service window of the number they wrote to begins anew.
                 await whatsapp.heard(connection, number, _number(_value(form, "To"))[1])
+            await messages.heard_from(connection, channel, number)
             suppression = (await consents.suppressed(connection, {channel: number})).get(channel)
             keyword = _keyword(
                 _value(form, "OptOutType"),
@@ -265,6 +270,17 @@ async def twilio_inbound(request: Request, ctx: Ctx, signed: Signed, background:
     if conversation is not None:
         background.add_task(hurry, ctx.temporal, conversation, Errand.TELL)
     return Response(NO_ANSWER, media_type="text/xml")
+
+
+def _along(form: Form) -> list[str]:
+    """Return what came beside the words (twilio.com/docs/messaging/guides/webhook-request): Twilio keeps the files."""
+    given = _value(form, "NumMedia")
+    files = [
+        f"{_value(form, f'MediaContentType{number}') or 'file'}: {_value(form, f'MediaUrl{number}')}"
+        for number in range(min(int(given), MOST_FILES) if given.isascii() and given.isdecimal() else 0)
+    ]
+    place = ", ".join(filter(None, (_value(form, name) for name in ("Latitude", "Longitude", "Label", "Address"))))
+    return [*files, f"place: {place}"] if place else files
 
 
 _OPTS = {"STOP": consents.opted_out, "START": consents.opted_in}

@@ -22,7 +22,9 @@ from channels.http import BaseUrl, exchange, json_object
 from channels.protocol import CannotTell, Finding, NotProcessed, Receipt, Refused, Search
 from domain.messages import EmailContent, Letter
 
-NOT_ALLOWED = ("http_401", "http_403")
+NOT_ACCEPTED = "http_401"
+"""The key is wrong, which may be mended: nobody has looked at the letter."""
+NOT_ALLOWED = (NOT_ACCEPTED, "http_403")
 """The key may not erase: accounts made before July 2023 must have it enabled by SendGrid."""
 
 RECIPIENT_FIELD = re.compile(r"personalizations(\.0|\[0\])?\.to\b")
@@ -58,7 +60,12 @@ class SendGrid:
             headers={"Authorization": f"Bearer {self._settings.api_key.get_secret_value()}"},
             json=self._mail(letter, letter.content).get(),
         )
-        response = await exchange(self._client, request, _refusal)
+        try:
+            response = await exchange(self._client, request, _refusal)
+        except Refused as refused:
+            if refused.code.startswith(NOT_ACCEPTED):
+                raise NotProcessed(refused.code) from None
+            raise
         return Receipt(provider_id=response.headers.get("X-Message-Id"))
 
     async def find(self, search: Search) -> Finding:

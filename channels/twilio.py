@@ -8,7 +8,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -50,13 +50,13 @@ DEAD_RECIPIENT = frozenset(
         "30005",  # unknown handset, or no longer in service
         "30006",  # landline, or a carrier that cannot be reached
         "63003",  # not on WhatsApp
+        "63014",  # has blocked us there
     }
 )
-"""Error codes (twilio.com/docs/api/errors) after which the number is not tried again."""
+"""Error codes (twilio.com/docs/api/errors) after which the number is not tried again, until it writes to us."""
 
 BLOCKED_SENDERS = {
-    "63018": timedelta(minutes=1),  # its rate limit is met
-    "63013": timedelta(hours=1),  # against WhatsApp's policies
+    "63018": timedelta(minutes=1),  # its rate limit is met, or WhatsApp's limit for a day
     "63007": timedelta(hours=1),  # Twilio knows no such sender
     "63020": timedelta(hours=6),  # its business account is not in order
     "63051": timedelta(hours=24),  # its business account is restricted
@@ -65,7 +65,8 @@ BLOCKED_SENDERS = {
 """Error codes that say the sender does not get through, and for how long (wall) nothing is tried from it.
 
 Nobody tells when a block ends: the first message after the while finds out, and if it is still blocked goes out
-from another sender.
+from another sender; then the while is twice as long (`store.whatsapp.block_sender`). What is said of the message,
+such as 63013 (against a policy, an unsupported picture), is no block: the next sender would say the same.
 """
 
 TEMPLATE_STATUSES = {"63040": "rejected", "63041": "paused", "63042": "disabled"}
@@ -92,14 +93,19 @@ PAGE_SIZE = 100
 CLOCKS_DIFFER = timedelta(minutes=1)
 """By how much Twilio's clock may be behind ours; its times are whole seconds besides."""
 
-NOT_DELETED_YET = frozenset(
+NOT_ABOUT_IT = frozenset(
     {
         "20003",  # the credentials are wrong
-        "20009",  # not complete: minutes after it was sent, in rare cases days
+        "20005",  # the account is not active
+        "20403",  # the account may not
     }
 )
+"""Error codes that say something of our account, and nothing of what was asked for: a token just replaced fails
+no message, and rejects no template."""
+NOT_COMPLETE = "20009"
+"""Not deleted yet: it is minutes, in rare cases days, after it was sent."""
 GONE = "20404"
-"""There is no such message any more."""
+"""There is no such message, call or template any more."""
 
 SHORTEST_VALIDITY = timedelta(seconds=1)
 LONGEST_VALIDITY = timedelta(seconds=36_000)
@@ -178,7 +184,7 @@ class Twilio:
         """
         request = self._client.build_request(method, f"{self.settings.content_url}/v1/Content{path}", json=body)
         basic = httpx.BasicAuth(self.settings.account_sid, self.settings.auth_token.get_secret_value())
-        return json_object(await exchange(self._client, request, _refusal, auth=basic))
+        return json_object(await _exchange(self._client, request, basic))
 
     async def find(self, search: Search, *, to: str, from_: str, text: str) -> Finding:
         """Look for a text in Twilio's list, which knows nothing of our id; see `ChannelPort.find`.
@@ -187,18 +193,11 @@ class Twilio:
         queued does not have. Text and time are compared here. Where another message of ours looks the
         same and Twilio has fewer than were handed over, nobody can tell whose it is.
         """
-        try:
-            listed = await self._api.messages.list_async(to=to, from_=from_, limit=MOST_COMPARED, page_size=PAGE_SIZE)
-        except (Refused, NotProcessed, Uncertain) as error:
-            return cannot_tell(error)
-        except (TwilioException, LookupError, TypeError, ValueError):
-            return CannotTell("unreadable_answer")
+        listed = await listed_by(self._api.messages, to=to, from_=from_)
+        if isinstance(listed, CannotTell):
+            return listed
         candidates = [
-            message
-            for message in listed
-            if str(message.direction).startswith("outbound")
-            and message.sid not in search.not_these
-            and (message.date_created is None or message.date_created >= search.since - CLOCKS_DIFFER)
+            message for message in listed if str(message.direction).startswith("outbound") and may_be(message, search)
         ]
         same = [message for message in candidates if _is_text(message.body, text)]
         if not same and any(not message.body for message in candidates):
@@ -212,15 +211,7 @@ class Twilio:
 
     async def delete(self, sid: str) -> str:
         """Delete a message with its text and its number; see `Eraser.erase`."""
-        try:
-            await self._api.messages(sid).delete_async()
-        except Refused as refused:
-            if refused.code in NOT_DELETED_YET:
-                raise NotProcessed(refused.code) from None
-            if refused.code == GONE:
-                return "gone before"
-            raise
-        return "deleted"
+        return await deleted(self._api.messages(sid))
 
     def _status_callback(self, message_id: UUID) -> str:
         # Twilio signs the whole address, so our id cannot be forged.
@@ -366,6 +357,36 @@ def failure(error_code: str | int | None) -> Refused:
     )
 
 
+async def listed_by(resource: Any, *, to: str, from_: str) -> list[Any] | CannotTell:
+    """Return Twilio's messages or calls between two numbers, the newest first."""
+    try:
+        listed: list[Any] = await resource.list_async(to=to, from_=from_, limit=MOST_COMPARED, page_size=PAGE_SIZE)
+    except (Refused, NotProcessed, Uncertain) as error:
+        return cannot_tell(error)
+    except (TwilioException, LookupError, TypeError, ValueError):
+        return CannotTell("unreadable_answer")
+    return listed
+
+
+def may_be(listed: Any, search: Search) -> bool:
+    """Whether a listed message or call may be the one that is looked for, by its id and its time."""
+    created: datetime | None = listed.date_created
+    return listed.sid not in search.not_these and (created is None or created >= search.since - CLOCKS_DIFFER)
+
+
+async def deleted(resource: Any) -> str:
+    """Delete a message or call at Twilio; see `Eraser.erase`."""
+    try:
+        await resource.delete_async()
+    except Refused as refused:
+        if refused.code == NOT_COMPLETE:
+            raise NotProcessed(refused.code) from None
+        if refused.code == GONE:
+            return "gone before"
+        raise
+    return "deleted"
+
+
 def _found(message: Any) -> Finding:
     """Read a message of Twilio's list."""
     status = STATUSES.get(str(message.status))
@@ -378,6 +399,16 @@ def _found(message: Any) -> Finding:
 def _is_text(listed: str | None, text: str) -> bool:
     """Whether a listed text is ours: Twilio may trim white space, and puts a line before it in a trial account."""
     return " ".join((listed or "").split()).endswith(" ".join(text.split()))
+
+
+async def _exchange(client: httpx.AsyncClient, request: httpx.Request, auth: httpx.Auth | None) -> httpx.Response:
+    """Make one call, see `exchange`; what is wrong with our account may be mended, and nothing was processed."""
+    try:
+        return await exchange(client, request, _refusal, auth=auth)
+    except Refused as refused:
+        if refused.code in NOT_ABOUT_IT:
+            raise NotProcessed(refused.code) from None
+        raise
 
 
 def _refusal(response: httpx.Response) -> Refused:
@@ -419,7 +450,7 @@ class _Transport(AsyncHttpClient):  # type: ignore[misc]
         wanted = self._base_url + parts.path + (f"?{parts.query}" if parts.query else "")
         request = self._client.build_request(method, wanted, params=params or None, data=data, headers=headers)
         basic = httpx.BasicAuth(*auth) if auth else None
-        response = await exchange(self._client, request, _refusal, auth=basic)
+        response = await _exchange(self._client, request, basic)
         if method != "DELETE" and not json_object(response):
             raise Uncertain("unreadable_answer")
         return Response(response.status_code, response.text, response.headers)

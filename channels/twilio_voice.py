@@ -4,27 +4,15 @@ What is said is a text's `spoken`; its `script` is for people. It goes with the 
 for nothing but what to do about a pressed key.
 """
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
-from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
 from twilio.twiml.voice_response import Gather, VoiceResponse  # type: ignore[import-untyped]
 
-from channels.protocol import (
-    Absent,
-    CannotTell,
-    Finding,
-    Found,
-    NotProcessed,
-    Receipt,
-    Refused,
-    Search,
-    Uncertain,
-    cannot_tell,
-)
-from channels.twilio import CLOCKS_DIFFER, GONE, MOST_COMPARED, NOT_DELETED_YET, PAGE_SIZE, Twilio
+from channels.protocol import Absent, CannotTell, Finding, Found, Receipt, Refused, Search
+from channels.twilio import MOST_COMPARED, Twilio, deleted, listed_by, may_be
 from domain.messages import CallContent, Letter, Status
 
 STATUSES = {
@@ -122,17 +110,10 @@ class TwilioVoice:
 
         Any other call of ours to that number since would do as well: then nobody can tell whose it is.
         """
-        try:
-            listed = await self._api.calls.list_async(
-                to=search.letter.recipient, from_=self._settings.from_, limit=MOST_COMPARED, page_size=PAGE_SIZE
-            )
-        except (Refused, NotProcessed, Uncertain) as error:
-            return cannot_tell(error)
-        except (TwilioException, LookupError, TypeError, ValueError):
-            return CannotTell("unreadable_answer")
-        found = [
-            call for call in listed if call.sid not in search.not_these and _since(call.date_created, search.since)
-        ]
+        listed = await listed_by(self._api.calls, to=search.letter.recipient, from_=self._settings.from_)
+        if isinstance(listed, CannotTell):
+            return listed
+        found = [call for call in listed if may_be(call, search)]
         if not found:
             return CannotTell("too_many") if len(listed) == MOST_COMPARED else Absent()
         if len(found) <= search.twins:
@@ -141,15 +122,7 @@ class TwilioVoice:
 
     async def erase(self, subject: str) -> str:
         """See `Eraser.erase`: a call by its SID."""
-        try:
-            await self._api.calls(subject).delete_async()
-        except Refused as refused:
-            if refused.code in NOT_DELETED_YET:
-                raise NotProcessed(refused.code) from None
-            if refused.code == GONE:
-                return "gone before"
-            raise
-        return "deleted"
+        return await deleted(self._api.calls(subject))
 
     def _twiml(self, letter: Letter, content: CallContent) -> str:
         """Return what Twilio does when somebody takes the call."""
@@ -185,10 +158,6 @@ def connecting(number: str | None) -> str:
     else:
         response.hangup()
     return str(response)
-
-
-def _since(created: datetime | None, since: datetime) -> bool:
-    return created is None or created >= since - CLOCKS_DIFFER
 
 
 def _found(call: Any) -> Finding:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from domain.messages import ApprovedTemplate, Channel, Content, SmsContent, WhatsAppContent
+from domain.messages import OWN, ApprovedTemplate, Channel, Content, SmsContent, WhatsAppContent
 from domain.sms import ALONE_OR_JOINED, Encoding, segments
 
 KOPECK = Decimal("0.01")
@@ -69,8 +69,11 @@ class Rates(BaseModel, extra="forbid", frozen=True):
     sms: SmsTariff | None = None
     whatsapp: Annotated[dict[WhatsAppKind, Price], BeforeValidator(_by_kind)] = {}
     push: Price | None = None
+    web_push: Price | None = None
     call: Price | None = None
     inbox: Price | None = None
+    popup: Price | None = None
+    banner: Price | None = None
 
 
 class Tariffs(Rates, frozen=True):
@@ -124,7 +127,7 @@ class Cost:
         return f"{self.units}{', ' if self.units else ''}{amount:f} {self.currency}"
 
 
-FREE: Mapping[Channel, Decimal] = {Channel.INBOX: Decimal(0)}
+FREE: Mapping[Channel, Decimal] = dict.fromkeys(OWN, Decimal(0))
 """Channels that cost nothing unless a tariff says otherwise: our own table."""
 
 

@@ -159,6 +159,15 @@ def decide(policy: Policy, facts: Facts) -> Send | Drop | Delay:
     return next((ruling.objection for ruling in _rulings(policy, facts) if ruling.objection), Send())
 
 
+def silences(policy: Policy, facts: Facts) -> bool:
+    """Whether what waits for a customer on the client's site or app is not to be shown now.
+
+    It has been sent; but somebody who has forbidden it since, who is to hear nothing for a while, or with whom a person
+    of ours is talking, is shown none of it.
+    """
+    return any(ruling.objection for ruling in _rulings(policy, facts) if ruling.rule.name in SILENCING)
+
+
 def explain(policy: Policy, facts: Facts) -> list[Ruling]:
     """Return what every rule says, in the order in which they are asked."""
     return list(_rulings(policy, facts))
@@ -311,3 +320,6 @@ RULES = (
     Rule("cap", "the customer had enough messages: delays, or drops where so declared", False, _capped),
 )
 """All rules, in the order in which they are asked."""
+
+SILENCING = ("blocked", "dialogue", "no_consent")
+"""Those that also hide what was sent before and waits to be shown, see `silences`."""

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
 
+from domain.messages import MessageClass
 from policy.configuration import Showing
 
 IMPRESSIONS = UUID("0d6a2f0e-6f64-5c6a-8f0f-3a5f0d9a1b27")
@@ -19,6 +20,7 @@ class Candidate:
         shown: How often it has been.
         expires_at: Journey time; None: never.
         delivered_at: Wall time.
+        topic: What its campaign writes about; None of what a journey has sent: the journey declares it.
     """
 
     message: UUID
@@ -26,6 +28,9 @@ class Candidate:
     shown: int
     expires_at: datetime | None
     delivered_at: datetime
+    journey: str
+    message_class: MessageClass
+    topic: str | None
 
     @property
     def impression(self) -> UUID:

@@ -7,7 +7,20 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
-from sandbox import call_centre, control, fcm, operators, pages, reviews, sendgrid, site, twilio, voice, web_push
+from sandbox import (
+    call_centre,
+    content,
+    control,
+    fcm,
+    operators,
+    pages,
+    reviews,
+    sendgrid,
+    site,
+    twilio,
+    voice,
+    web_push,
+)
 from sandbox.configuration import Configuration
 from sandbox.faults import ConnectionReset, ProviderError
 from sandbox.gestures import Impossible
@@ -28,7 +41,7 @@ def create_app(configuration: Configuration) -> FastAPI:
 
     app = FastAPI(title="Sandbox of the providers", lifespan=lifespan, docs_url="/_sandbox/docs")
     for room in (
-        *(voice, twilio, sendgrid, fcm, web_push, call_centre, operators),
+        *(voice, twilio, content, sendgrid, fcm, web_push, call_centre, operators),
         *(control, reviews, site, pages),
     ):
         app.include_router(room.router)

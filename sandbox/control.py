@@ -55,6 +55,7 @@ class Inbound(_Order):
     to: str = Field(pattern=r"^\+?[1-9]\d{2,14}$")
     text: str = Field(min_length=1, max_length=1600)
     channel: Literal["sms", "whatsapp"] = "sms"
+    picture: str | None = Field(None, pattern=r"^https?://\S+$", description="address of a picture sent along")
     told: bool = Field(True, description="whether the product's webhook is called")
 
 
@@ -198,4 +199,6 @@ async def press_key(entry: TheEntry, order: Key, world: TheWorld) -> dict[str, s
 
 @router.post("/inbound", status_code=202)
 async def write(order: Inbound, world: TheWorld) -> Entry:
-    return await gestures.write(world, order.from_, order.to, order.text, order.channel, told=order.told)
+    return await gestures.write(
+        world, order.from_, order.to, order.text, order.channel, picture=order.picture, told=order.told
+    )

@@ -203,10 +203,13 @@ async def write(
     *,
     replied_to: str | None = None,
     payload: str | None = None,
+    picture: str | None = None,
     told: bool = True,
 ) -> Entry:
     """Write to a sender; see `sandbox.twilio.write_back`."""
-    entry = write_back(world, person, to, text, channel, replied_to=replied_to, payload=payload, told=told)
+    entry = write_back(
+        world, person, to, text, channel, replied_to=replied_to, payload=payload, picture=picture, told=told
+    )
     await world.callbacks.before_answer([entry])
     return entry
 

@@ -13,10 +13,12 @@ from fastapi.staticfiles import StaticFiles
 from liquid import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from sandbox.credentials import WHATSAPP_SENDER
 from sandbox.desk import Talk
 from sandbox.gestures import RINGING, links
 from sandbox.ledger import Entry
 from sandbox.people import Person
+from sandbox.twilio import NUMBER
 from sandbox.world import TheWorld, World
 
 _HERE = Path(__file__).parent
@@ -92,7 +94,7 @@ async def person(key: str, world: TheWorld, mail: int | None = None) -> Response
         visits=f"/_sandbox/people/{quote(owner.key, safe='@+')}",
         addresses=owner.addresses,
         pushes=[_shown(world, entry) for entry in reversed(entries) if _on_screen(entry)],
-        threads=_threads(world, entries),
+        threads=_threads(world, entries) or [_not_begun(each) for each in owner.addresses if NUMBER.fullmatch(each)],
         emails=emails,
         mail=opened,
         mail_id=mail or 0,
@@ -224,6 +226,12 @@ def _threads(world: World, entries: list[Entry]) -> list[dict[str, Any]]:
         }
         for (channel, sender, address), messages in latest_first
     ]
+
+
+def _not_begun(number: str) -> dict[str, Any]:
+    """A phone on which nothing was written: whoever it is may write first."""
+    sender = WHATSAPP_SENDER.removeprefix("whatsapp:")
+    return {"channel": "whatsapp", "sender": sender, "address": number, "stopped": False, "messages": []}
 
 
 def _on_screen(entry: Entry) -> bool:

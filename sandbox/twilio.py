@@ -18,14 +18,13 @@ from urllib.parse import urlencode
 import httpx
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
-from pydantic import AnyHttpUrl, BaseModel, Field, ValidationError
+from pydantic import AnyHttpUrl, ValidationError
 
 from sandbox.callbacks import Step
 from sandbox.faults import ProviderError
 from sandbox.ledger import Entry, NewEntry
 from sandbox.people import Person
 from sandbox.sms_segments import segments
-from sandbox.whatsapp_templates import StoredTemplate, WhatsAppTemplate
 from sandbox.world import TheWorld, World
 
 MessagingChannel = Literal["sms", "whatsapp"]
@@ -68,6 +67,7 @@ _FAILURES = {
     63112: "The WhatsApp Business Account of this sender was disabled",
 }
 _WINDOW = timedelta(hours=24)
+CARD = "whatsapp/card"
 _REFUSED_TEMPLATES = {"rejected": 63040, "paused": 63041, "disabled": 63042}
 _LONGEST_WHATSAPP_TEMPLATE = 1024
 
@@ -189,97 +189,6 @@ async def delete_message(sid: str, request: Request, world: TheWorld) -> Respons
     return Response(status_code=204)
 
 
-@router.post("/v1/Content", status_code=201)
-async def create_content(request: Request, world: TheWorld) -> JSONResponse:
-    try:
-        template = WhatsAppTemplate.model_validate_json(await request.body())
-    except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise bad(20001, f"Invalid content: {place}: {error.errors()[0]['msg']}") from None
-    return JSONResponse(_content(world, world.templates.add(template)), status_code=201)
-
-
-@router.get("/v1/Content")
-async def list_contents(request: Request, world: TheWorld) -> JSONResponse:
-    contents = [_content(world, template) for template in world.templates.all()]
-    url = str(request.url)
-    return JSONResponse(
-        {
-            "contents": contents,
-            "meta": {
-                "page": 0,
-                "page_size": max(50, len(contents)),
-                "first_page_url": url,
-                "previous_page_url": None,
-                "next_page_url": None,
-                "url": url,
-                "key": "contents",
-            },
-        }
-    )
-
-
-@router.get("/v1/Content/{sid}")
-async def fetch_content(sid: str, request: Request, world: TheWorld) -> JSONResponse:
-    template = world.templates.get(sid)
-    if template is None:
-        raise not_found(request)
-    return JSONResponse(_content(world, template))
-
-
-@router.post("/v1/Content/{sid}/ApprovalRequests/whatsapp", status_code=201)
-async def ask_for_approval(sid: str, request: Request, world: TheWorld) -> JSONResponse:
-    """Have a template reviewed, under a name that no other has."""
-    template = _template(world, sid, request)
-    try:
-        asked = _ApprovalRequest.model_validate_json(await request.body())
-    except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise bad(20001, f"Invalid approval request: {place}: {error.errors()[0]['msg']}") from None
-    if template.status != "unsubmitted" or any(each.name == asked.name for each in world.templates.all()):
-        raise bad(20001, "The template was submitted before, or its name is taken")
-    changed = world.templates.change(sid, status="received", name=asked.name, category=asked.category)
-    assert changed is not None
-    return JSONResponse({**_approval(changed), "allow_category_change": True}, status_code=201)
-
-
-@router.get("/v1/Content/{sid}/ApprovalRequests")
-async def fetch_approval(sid: str, request: Request, world: TheWorld) -> JSONResponse:
-    template = _template(world, sid, request)
-    if template.status == "received" and world.templates.reviewed_by_itself:
-        template = world.templates.change(sid, status="approved") or template
-    return JSONResponse(
-        {
-            "sid": sid,
-            "account_sid": world.configuration.twilio_account_sid,
-            "whatsapp": {"type": "whatsapp", **_approval(template), "allow_category_change": True},
-            "url": f"https://content.twilio.com/v1/Content/{sid}/ApprovalRequests",
-        }
-    )
-
-
-class _ApprovalRequest(BaseModel):
-    name: str = Field(pattern=r"^[a-z0-9_]{1,512}$")
-    category: Literal["UTILITY", "MARKETING", "AUTHENTICATION"]
-
-
-def _approval(template: StoredTemplate) -> dict[str, Any]:
-    return {
-        "name": template.name or "",
-        "category": template.category or "",
-        "content_type": next(iter(template.types)),
-        "status": template.status,
-        "rejection_reason": template.rejection_reason,
-    }
-
-
-def _template(world: World, sid: str, request: Request) -> StoredTemplate:
-    template = world.templates.get(sid)
-    if template is None:
-        raise not_found(request)
-    return template
-
-
 def write_back(
     world: World,
     person: str,
@@ -289,6 +198,7 @@ def write_back(
     *,
     replied_to: str | None = None,
     payload: str | None = None,
+    picture: str | None = None,
     told: bool = True,
 ) -> Entry:
     """A person writes to one of the senders: the product's inbound webhook is called.
@@ -300,6 +210,7 @@ def write_back(
         to: the sender written to, E.164.
         replied_to: the SID of the message answered to, which WhatsApp tells.
         payload: the id of the quick-reply button pressed; `text` is then its title.
+        picture: the address of a picture that is sent along.
         told: whether the webhook is called; the customer-service window is open all the same.
     """
     entry = world.ledger.record(
@@ -312,7 +223,7 @@ def write_back(
             sender=to,
             status="received",
             text=text,
-            details={"payload": payload} if payload else {},
+            details=({"payload": payload} if payload else {}) | ({"media": [picture]} if picture else {}),
         )
     )
     form = {
@@ -324,10 +235,12 @@ def write_back(
         "From": _wire(person, channel),
         "To": _wire(to, channel),
         "Body": text,
-        "NumMedia": "0",
+        "NumMedia": "1" if picture else "0",
         "NumSegments": str(segments(text)),
         "SmsStatus": "received",
     }
+    if picture:
+        form |= {"MediaUrl0": picture, "MediaContentType0": "image/jpeg"}
     if channel == "whatsapp":
         form |= {
             "ProfileName": world.people.at(person).title,
@@ -457,6 +370,9 @@ def _outside_window(world: World, number: str, sender: str, content_sid: str | N
         return _REFUSED_TEMPLATES[template.status]
     if content_sid and (template is None or template.status == "approved"):
         return None
+    if template and CARD in template.types:
+        # It must be approved inside the window too.
+        return 63016
     since = datetime.now(UTC) - _WINDOW
     wrote = any(
         entry.direction == "inbound" and entry.channel == "whatsapp" and entry.sender == sender and entry.at > since
@@ -668,22 +584,6 @@ def _period(name: str, value: str) -> tuple[datetime, datetime]:
             return beginning, moment + (timedelta(days=1) if whole_day else timedelta())
         case _:
             return moment, moment + (timedelta(days=1) if whole_day else timedelta(seconds=1))
-
-
-def _content(world: World, template: StoredTemplate) -> dict[str, Any]:
-    url = f"https://content.twilio.com/v1/Content/{template.sid}"
-    created = template.date_created.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {
-        **template.model_dump(include={"sid", "friendly_name", "language", "variables", "types"}),
-        "account_sid": world.configuration.twilio_account_sid,
-        "date_created": created,
-        "date_updated": created,
-        "url": url,
-        "links": {
-            "approval_create": f"{url}/ApprovalRequests/whatsapp",
-            "approval_fetch": f"{url}/ApprovalRequests",
-        },
-    }
 
 
 def _message(world: World, sid: str, request: Request) -> Entry:

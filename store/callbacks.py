@@ -167,6 +167,12 @@ async def customer_at(connection: Connection, number: str) -> int | None:
     return customer
 
 
+async def is_erased(connection: Connection, address: str) -> bool:
+    """Whether somebody who was reached at an address was erased."""
+    found: bool = await connection.fetchval("select kept_address($1) <> lower($1)", address)
+    return found
+
+
 async def clicked(connection: Connection, message: UUID, place: int) -> None:
     """Keep that a link was followed; its customer's row must be locked. Of the same minute once."""
     await connection.execute(

@@ -131,6 +131,16 @@ async def lift_suppression(connection: Connection, channel: str, recipient: str,
     )
 
 
+async def heard_from(connection: Connection, channel: str, recipient: str) -> None:
+    """Learn that somebody writes from an address: it is there, whatever a provider said of it before.
+
+    What is kept of an address of somebody erased stays.
+    """
+    await connection.execute(
+        "delete from suppressions where channel = $1 and recipient = lower($2) and reason = 'dead'", channel, recipient
+    )
+
+
 async def bury_device(connection: Connection, token: str) -> None:
     """Never push to a token again, until the app reports it anew."""
     await connection.execute("update devices set dead_at = now() where token = $1 and dead_at is null", token)

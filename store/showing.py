@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from domain.campaigns import PREFIX
 from domain.enrolments import Outcome
-from domain.messages import OWN, Channel, Status, Surface
+from domain.messages import OWN, Channel, MessageClass, Status, Surface
 from policy.showing import Candidate
 from store.database import Connection
 
@@ -23,9 +24,10 @@ async def candidates(
     """
     rows = await connection.fetch(
         """
-        select m.id, m.content, (select count(*) from impressions i where i.message_id = m.id), m.expires_at,
-               m.sending_at
+        select m.id, m.content, (select count(*) from impressions i where i.message_id = m.id) as shown, m.expires_at,
+               m.sending_at as delivered_at, m.journey, m.message_class, c.form ->> 'topic' as topic
         from messages m join enrolments e on e.id = m.enrolment_id
+        left join campaigns c on m.journey = $7 || c.name
         where m.customer_id = $1 and m.channel = $2 and m.status = any($3) and m.content is not null
           and m.dismissed_at is null and (m.expires_at is null or m.expires_at > $4)
           and coalesce(e.outcome, $5) = $5 and coalesce(m.content ->> 'surface', $6) = $6
@@ -37,8 +39,16 @@ async def candidates(
         now,
         Outcome.FINISHED,
         surface,
+        PREFIX,
     )
-    return [Candidate(UUID(str(row["id"])), *list(row.values())[1:]) for row in rows]
+    return [
+        Candidate(
+            message=UUID(str(row["id"])),
+            message_class=MessageClass(row["message_class"]),
+            **{name: row[name] for name in ("content", "shown", "expires_at", "delivered_at", "journey", "topic")},
+        )
+        for row in rows
+    ]
 
 
 async def shown_since(connection: Connection, customer: int, placement: Channel, since: datetime) -> int:

@@ -22,6 +22,10 @@ APPROVED_LOOKS = timedelta(hours=1)
 """How often an approved or paused template is looked at: customers' complaints pause one."""
 
 
+LONGEST_REST = timedelta(days=1)
+"""For which a sender that is blocked again and again is left alone at most: WhatsApp counts its limits by the day."""
+
+
 @dataclass(frozen=True)
 class Reviewed:
     """A template as WhatsApp's reviewers know it.
@@ -245,18 +249,28 @@ async def spoke(connection: Connection, address: str, sender: str) -> None:
 
 
 async def block_sender(connection: Connection, sender: str, code: str, lasts: timedelta) -> None:
-    """Send nothing from a sender for a while; of two blocks the longer one holds."""
+    """Send nothing from a sender for a while; of two blocks the longer one holds.
+
+    One that is blocked again soon after such a while rests twice as long, a day at the most: nobody tells when a block
+    ends, and each try costs a message.
+    """
     await connection.execute(
         """
-        insert into sender_blocks (sender, code, until) values ($1, $2, now() + $3::interval)
+        insert into sender_blocks as b (sender, code, until) values ($1, $2, now() + $3::interval)
         on conflict (sender) do update set
-            code = excluded.code, until = excluded.until,
-            since = case when sender_blocks.until > now() then sender_blocks.since else now() end
-        where sender_blocks.until < excluded.until
+            code = excluded.code,
+            since = case when b.until > now() then b.since else now() end,
+            until = case
+                when b.until <= now() and now() < b.until + (b.until - b.since)
+                then now() + greatest($3::interval, least(2 * (b.until - b.since), $4::interval))
+                else excluded.until
+            end
+        where b.until < excluded.until
         """,
         sender,
         code,
         lasts,
+        LONGEST_REST,
     )
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from domain.messages import Channel, Content
+from domain.messages import Channel, Content, WhatsAppContent
 from templates.files import SESSION
 from templates.letter import Footer
 from templates.limits import too_long
 from templates.renderer import MissingVariable, RenderError, Text
-from templates.whatsapp import NoTemplate, form_of
+from templates.whatsapp import NoTemplate, form_of, media_problems
 
 _FOOTER = Footer("Example Street 1", "https://example.com/u", "https://example.com/p")
 LONGEST_TRACKED = "https://example.com/r/" + "x" * 60
@@ -48,6 +48,8 @@ def check(text: Text, provided: Iterable[str], *, company: str, site: str, track
         return Checked((*problems, f"{missing.name}: nothing provides this variable"), None)
     except RenderError as error:
         return Checked((*problems, error.reason), None)
+    if isinstance(sample, WhatsAppContent):
+        problems += media_problems(sample.media)
     return Checked((*problems, *too_long(sample)), sample)
 
 

@@ -28,7 +28,7 @@ GAP = re.compile("\ue002([0-9]+)\ue003")
 CONSTANTS = frozenset({"site", "company"})
 """What is the same for everybody."""
 
-PICTURES, VIDEOS = frozenset({"jpg", "jpeg", "png"}), frozenset({"mp4", "3gp"})
+PICTURES, VIDEOS = frozenset({"jpg", "jpeg", "png"}), frozenset({"mp4"})
 """What WhatsApp shows above a message (twilio.com/docs/whatsapp/guidance-whatsapp-media-messages)."""
 
 

@@ -9,7 +9,9 @@ from domain.messages import (
     Content,
     EmailContent,
     InboxContent,
+    PopupContent,
     SmsContent,
+    WebPushContent,
     WhatsAppContent,
 )
 from domain.sms import Encoding, encoding, segments
@@ -20,6 +22,7 @@ STORY = Tariffs.model_validate(
         "currency": "RUB",
         "whatsapp": 12,
         "sms": {"segment": 3, "ucs2": [72, 72]},
+        "web_push": 0,
         "numbers": {"+1": {"sms": {"segment": 9.5}}, "+1415": {"sms": {"segment": 0.1}}},
     }
 )
@@ -77,6 +80,8 @@ def test_an_operators_own_segments_are_billed(characters: int, price: str) -> No
         (whatsapp("utility"), "utility, 12.00 RUB"),
         (whatsapp(None), "session, 12.00 RUB"),
         (InboxContent(title="A", body="B"), "0.00 RUB"),
+        (PopupContent(title="A", body="B"), "0.00 RUB"),
+        (WebPushContent(title="A", body="B"), "0.00 RUB"),
         (EmailContent(subject="A", html="B", text="B"), None),
     ],
 )

@@ -53,6 +53,8 @@ def choose(wanted: int | None, what: str, setting: str) -> int:
             f"Port {wanted}, wanted for {what}, cannot be listened on ({errno.errorcode[error]}). "
             f"Choose another with {setting}."
         )
+    # It is free only until its owner has started: nobody else is to be given it before.
+    _handed_out.add(wanted)
     return wanted
 
 

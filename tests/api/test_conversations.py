@@ -79,13 +79,77 @@ async def test_a_callback_that_comes_twice_is_said_once(scene: Scene) -> None:
     assert len(await notices(scene, talk["id"])) == 1
 
 
-async def test_a_stranger_is_kept_and_comes_to_nobody(scene: Scene) -> None:
+async def test_a_stranger_becomes_a_customer_known_by_their_number(scene: Scene) -> None:
+    number = f"+1415{uuid4().int % 10_000_000:07d}"
+    await asyncio.gather(*(scene.texts(f"whatsapp:{number}", word) for word in ("Hello?", "Is anybody there?")))
+    (talk,) = [
+        each
+        for each in (await scene.as_operator("GET", "/v1/conversations?limit=100")).json()["conversations"]
+        if each["address"] == number
+    ]
+    assert (talk["user_id"], len(talk["lines"]), talk["alerted"]) == (f"phone:{number}", 2, True)
+    assert (await answers(scene, talk["id"])).status_code == 202
+    # Once the backend knows who it is, the two become one.
+    person = f"u-{uuid4().hex}"
+    assert (await scene.tells("alias", person, previousId=f"phone:{number}")).status_code == 200
+    assert (await scene.as_operator("GET", f"/v1/conversations/{talk['id']}")).json()["user_id"] == person
+    # What it says of their number holds, also if they write from the old one.
+    await scene.tells("identify", person, traits={"phone": "+14155550167"})
+    await scene.texts(f"whatsapp:{number}", "It is me")
+    assert (await scene.get(f"/v1/customers/{person}")).json()["phone"] == "+14155550167"
+    lines = (await scene.as_operator("GET", f"/v1/conversations/{talk['id']}")).json()["lines"]
+    assert [line["text"] for line in lines if line["by"] == "customer"][-1] == "It is me"
+
+
+@pytest.mark.parametrize("sender", ["BANK", "787", "whatsapp:"])
+async def test_what_is_no_persons_number_comes_to_nobody(scene: Scene, sender: str) -> None:
     sid = f"SM{uuid4().hex}"
-    assert (await scene.texts("whatsapp:+14150009999", "Hello?", sid)).status_code == 200
+    assert (await scene.texts(sender, "Your code is 4711", sid)).status_code == 200
     assert len(await scene.callbacks("twilio", sid)) == 1
     assert not await scene.context.pool.fetchval(
-        "select exists (select from conversations where address = '+14150009999')"
+        "select exists (select from conversation_lines where text = 'Your code is 4711')"
     )
+
+
+async def test_a_picture_and_a_place_come_with_the_words(scene: Scene) -> None:
+    person = await scene.person()
+    files = {f"MediaUrl{number}": f"https://api.twilio.com/m/{number}" for number in range(2)}
+    told = [("From", f"whatsapp:{person.phone}"), ("To", "whatsapp:+14155550100"), ("MessageSid", f"SM{uuid4().hex}")]
+    form = [*told, ("Body", "They offered me this"), ("NumMedia", "2"), ("MediaContentType0", "image/jpeg")]
+    assert (await scene.twilio("/webhooks/twilio/inbound", [*form, *files.items()])).status_code == 200
+    await writes(scene, person, "", Latitude="55.75", Longitude="37.61", Label="North centre")
+    await writes(scene, person, "", NumMedia="many")
+    (talk,) = await of(scene, person)
+    assert [line["text"] for line in talk["lines"]] == [
+        "They offered me this\nimage/jpeg: https://api.twilio.com/m/0\nfile: https://api.twilio.com/m/1",
+        "place: 55.75, 37.61, North centre",
+        "",
+    ]
+
+
+async def test_a_picture_with_a_stop_under_it_is_a_stop(scene: Scene) -> None:
+    person = await scene.person()
+    await writes(scene, person, "STOP", NumMedia="1", MediaUrl0="https://api.twilio.com/m/0")
+    assert await scene.suppressed(Channel.WHATSAPP, person.phone) == "opted_out"
+
+
+async def test_whoever_writes_from_a_number_is_there_whatever_was_said_of_it(scene: Scene) -> None:
+    person = await scene.person()
+    message = await scene.sent(person, Channel.WHATSAPP)
+    await scene.twilio_says(message, "undelivered", ErrorCode="63014")
+    assert await scene.suppressed(Channel.WHATSAPP, person.phone) == "dead"
+    await writes(scene, person, "I am back. Is the car still there?")
+    assert await scene.suppressed(Channel.WHATSAPP, person.phone) is None
+    (talk,) = await of(scene, person)
+    assert (await answers(scene, talk["id"])).status_code == 202
+
+
+async def test_a_button_of_a_message_nobody_knows_calls_nobody(scene: Scene) -> None:
+    person = await scene.person()
+    await writes(scene, person, "Show me", ButtonPayload="show", OriginalRepliedMessageSid="SMbefore")
+    (talk,) = await of(scene, person)
+    assert (talk["reason"], talk["alerted"]) == ("pressed_old_button", False)
+    assert await notices(scene, talk["id"]) == [("opened", False)]
 
 
 async def test_stop_and_start_are_no_conversation(scene: Scene) -> None:

@@ -105,6 +105,35 @@ async def test_nothing_is_shown_after_the_goal(scene: Scene) -> None:
     assert await now_shown(scene, person) == NOTHING
 
 
+async def test_what_was_forbidden_since_is_shown_no_more(scene: Scene) -> None:
+    person = await scene.person()
+    banner = await scene.sent(person, Channel.BANNER)
+    await scene.sent(person, Channel.POPUP)
+    no = {"channel": "popup", "topic": "offers", "given": False, "source": "form"}
+    assert (await scene.as_operator("POST", f"/v1/customers/{person.user_id}/consents", no)).status_code == 201
+    assert {**await now_shown(scene, person), "banners": []} == NOTHING
+    assert [each["id"] for each in (await now_shown(scene, person))["banners"]] == [str(banner)]
+    yes = {**no, "given": True}
+    assert (await scene.as_operator("POST", f"/v1/customers/{person.user_id}/consents", yes)).status_code == 201
+    assert await popup_shown(scene, person) is not None
+
+
+async def test_nothing_is_shown_while_the_customer_is_to_hear_nothing_or_talks_with_a_person(scene: Scene) -> None:
+    person = await scene.person()
+    await scene.sent(person, Channel.POPUP)
+    await scene.sent(person, Channel.BANNER)
+    assert await popup_shown(scene, person) is not None
+    path = f"/v1/customers/{person.user_id}"
+    assert (await scene.as_operator("PUT", f"{path}/dialogue")).status_code == 200
+    assert await now_shown(scene, person) == NOTHING
+    await scene.as_operator("DELETE", f"{path}/dialogue")
+    assert await popup_shown(scene, person) is not None
+    block = await scene.as_operator("POST", f"{path}/blocks", {"name": "refused", "lasts": "P7D"})
+    assert await now_shown(scene, person) == NOTHING
+    await scene.as_operator("DELETE", f"{path}/blocks/{block.json()['id']}")
+    assert await popup_shown(scene, person) is not None
+
+
 @pytest.mark.parametrize("deed", ["clicked", "dismissed"])
 async def test_what_was_clicked_or_dismissed_gives_way_to_the_next(deed: str, scene: Scene) -> None:
     person = await scene.person()

@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from domain.messages import Channel, Status
+from store import messages
 from tests.api.scene import Scene, email_event
 
 
@@ -427,13 +428,14 @@ async def test_stop_within_a_sentence_is_an_answer(scene: Scene) -> None:
 
 @pytest.mark.parametrize("word", ["START", "unstop", "Yes"])
 async def test_start_undoes_stop_and_nothing_else(scene: Scene, word: str) -> None:
-    stopped, dead = await scene.person(), await scene.person()
+    stopped, complained = await scene.person(), await scene.person()
     await scene.texts(stopped.phone, "STOP")
-    await scene.twilio_says(await scene.sent(dead, Channel.SMS), "failed", ErrorCode="30005")
-    for person in (stopped, dead):
+    async with scene.context.pool.acquire() as connection:
+        await messages.suppress(connection, Channel.SMS, complained.phone, "complained", "operator:desk")
+    for person in (stopped, complained):
         await scene.texts(person.phone, word)
     assert await scene.suppressed(Channel.SMS, stopped.phone) is None
-    assert await scene.suppressed(Channel.SMS, dead.phone) == "dead"
+    assert await scene.suppressed(Channel.SMS, complained.phone) == "complained"
 
 
 async def test_yes_to_an_open_question_is_its_answer(scene: Scene) -> None:

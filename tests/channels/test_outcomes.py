@@ -173,12 +173,24 @@ async def test_twilios_rate_limit_has_its_code(sms_channel: TwilioSms, provider:
         await sms_channel.send(letters.sms())
 
 
+async def test_a_key_that_is_not_accepted_says_nothing_of_a_letter(
+    sms_channel: TwilioSms, sendgrid: SendGrid, provider: Provider
+) -> None:
+    provider.will(answer_json(401, {"code": 20003, "message": "Authenticate", "status": 401}))
+    with pytest.raises(NotProcessed, match="20003"):
+        await sms_channel.send(letters.sms())
+    provider.will(answer_json(401, {"errors": [{"message": "authorization grant is invalid", "field": None}]}))
+    with pytest.raises(NotProcessed, match="http_401"):
+        await sendgrid.send(letters.email())
+
+
 @pytest.mark.parametrize(
     ("code", "dead", "opted_out"),
     [
         ("30005", True, False),
         (30006, True, False),
         ("63003", True, False),
+        ("63014", True, False),
         ("21610", False, True),
         ("30008", False, False),
     ],

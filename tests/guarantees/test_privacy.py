@@ -21,6 +21,7 @@ from temporalio.api.workflowservice.v1 import (
 )
 from temporalio.client import Client
 from temporalio.service import RPCError
+from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from cli.payload_keys import payloads_of
 from cli.stack import EmbeddedStack
@@ -438,13 +439,21 @@ async def is_in_a_campaign(scenery: Scenery) -> None:
 
 
 async def is_called_by_a_machine(scenery: Scenery) -> None:
-    """Takes the call, which is told of by Twilio."""
+    """Takes the call, which is told of by Twilio, and presses a key in it."""
     await scenery.stack.kill("worker-1")
     await scenery.stack.start_part("worker-1", {"CALL_PROVIDER": "twilio", "TWILIO_VOICE_FROM": "+15005550006"})
     who = await scenery.person("noa")
     await scenery.at_providers("PUT", f"people/{who.phone}", {"call_result": "answered"})
     await scenery.does(who, "letter_begun", by="call", urgent=True)
     await scenery.sees_message(who, "channel = 'call' and status = 'read' and provider = 'twilio_voice'")
+    row = await scenery.pool.fetchrow("select id, provider_id from messages where recipient = $1", who.phone)
+    assert row is not None
+    key = f"{scenery.stack.api_url}/webhooks/twilio/voice/key?mid={row['id']}"
+    form = {"CallSid": row["provider_id"], "Digits": "1", "To": who.phone, "Caller": MARK}
+    token = scenery.stack.environment["TWILIO_AUTH_TOKEN"]
+    signed = {"X-Twilio-Signature": RequestValidator(token).compute_signature(key, form)}
+    assert (await scenery.api.post(key, data=form, headers=signed)).is_success
+    await scenery.sees_message(who, "channel = 'call' and status = 'replied'")
 
 
 WAYS = (

@@ -8,13 +8,18 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from pydantic import SecretStr
+from temporalio.testing import ActivityEnvironment
 
+from activities.templates import ReviewTemplates
+from activities.whatsapp import CannotSend, To, say
 from channels.http import open_client
 from channels.twilio import Twilio, TwilioSettings, TwilioWhatsApp
 from dispatch.reconciler import review_templates
-from domain.messages import Channel, Delivery, Draft, Status, Verdict
+from domain.clock import Clock
+from domain.messages import Channel, Delivery, Draft, Status, Verdict, WhatsAppContent
 from policy.configuration import Policy
-from store import whatsapp
+from store import customers, whatsapp
 from store.texts import Name
 from tests.guarantees.test_texts import published
 from tests.world import Person, World
@@ -107,6 +112,13 @@ async def writes(person: Person, text: str = "Hi", to: str = SENDER) -> None:
     """The person writes to us by WhatsApp; the product hears of it."""
     order = {"from": person.phone, "to": to, "text": text, "channel": "whatsapp"}
     (await person.world.providers.post("/_sandbox/inbound", json=order)).raise_for_status()
+
+
+async def known_as(person: Person) -> tuple[int, Clock]:
+    """Our number of the person, and their clock."""
+    customer = (await person.enrolments())[-1]["customer_id"]
+    async with person.world.pool.acquire() as connection:
+        return customer, await customers.clock_of(connection, customer)
 
 
 async def newest(person: Person) -> Any:
@@ -218,6 +230,21 @@ async def test_a_template_that_customers_complain_of_is_known_from_the_first_mes
     assert (await desk.goes_to(other)).reason == "whatsapp_template:never approved, the newest is paused"
 
 
+async def test_what_twilio_says_of_our_account_says_nothing_of_a_template(desk: Desk) -> None:
+    await desk.writes(HELLO)
+    await desk.submits()
+    await desk.says("approved")
+    wrong = TwilioSettings().model_copy(update={"auth_token": SecretStr("of-last-year")})
+    async with open_client() as client:
+        provider = TwilioWhatsApp(Twilio(wrong, client, desk.world.settings.base))
+        await desk.world.pool.execute(
+            "update whatsapp_templates set look_after = now() where template = $1", desk.name.template
+        )
+        review = ReviewTemplates(desk.world.pool, provider).review_templates
+        assert await ActivityEnvironment().run(review) >= 1
+    assert [version["status"] for version in await desk.versions()] == ["approved"]
+
+
 async def test_the_button_pressed_comes_back_as_the_choice_of_its_message(desk: Desk) -> None:
     await desk.writes(HELLO)
     await desk.submits()
@@ -247,6 +274,22 @@ async def test_without_any_resource_the_choices_of_a_conversation_are_numbers(de
     assert (await desk.goes_to(person)).gone
     (entry,) = await arrived(person)
     assert entry["text"] == "Which one?\n1 — Sedan\n2 — Coupe"
+
+
+async def test_buttons_under_a_picture_are_lines_until_the_text_is_approved(desk: Desk) -> None:
+    head = "category: marketing\nmedia: {{ site }}/cars/7.jpg\nbutton: next | Next\nbutton: no | Enough\n"
+    await desk.writes(f"---\n{head}---\nIt is red.")
+    await desk.submits()
+    person = await somebody(desk.world)
+    await writes(person)
+    assert (await desk.goes_to(person)).gone
+    await desk.world.until(lambda: person.status_of("whatsapp"), "delivered")
+    await desk.says("approved")
+    assert (await desk.goes_to(person, occurrence=2)).gone
+    lines, buttons = await arrived(person)
+    assert (lines["text"], lines["details"]["buttons"]) == ("It is red.\n1 — Next\n2 — Enough", [])
+    assert [button["id"] for button in buttons["details"]["buttons"]] == ["next", "no"]
+    assert lines["details"]["media"] == buttons["details"]["media"] == ["https://cars.example/cars/7.jpg"]
 
 
 async def test_a_picture_goes_along_inside_the_window_and_with_a_template(desk: Desk) -> None:
@@ -305,7 +348,7 @@ async def test_a_conversation_keeps_its_sender(desk: Desk, two_senders: World) -
         assert await senders_of(person) == [sender, sender]
 
 
-@pytest.mark.parametrize("code", [63018, 63112, 63013])
+@pytest.mark.parametrize("code", [63018, 63112, 63007])
 async def test_what_a_blocked_sender_refuses_goes_out_from_another_at_once(
     desk: Desk, two_senders: World, code: int
 ) -> None:
@@ -333,6 +376,75 @@ async def test_a_sender_that_fails_afterwards_is_not_used_for_the_next_message(d
     await desk.world.until(lambda: person.status_of("whatsapp"), "failed")
     assert (await desk.goes_to(person, two_senders, occurrence=2)).gone
     assert await senders_of(person) == [OTHER, SENDER]
+
+
+async def test_what_whatsapp_says_of_one_message_blocks_no_sender(desk: Desk, two_senders: World) -> None:
+    await desk.writes("---\ncategory: session\n---\nHello.")
+    person = await somebody(desk.world)
+    await writes(person)
+    await is_blocked(desk.world, SENDER, 63013)
+    delivery = await desk.goes_to(person, two_senders)
+    assert (delivery.verdict, delivery.reason) == (Verdict.FAILED, "63013")
+    assert await desk.world.pool.fetch("select sender from sender_blocks") == []
+
+
+async def test_a_sender_that_is_blocked_again_and_again_rests_ever_longer(two_senders: World) -> None:
+    async def rests(after: str) -> float:
+        """Block it, so long after the end of the block before; the minutes for which it is left alone."""
+        async with two_senders.pool.acquire() as connection:
+            await connection.execute(
+                "update sender_blocks set since = now() - (until - since) - $1::text::interval, "
+                "until = now() - $1::text::interval",
+                after,
+            )
+            await whatsapp.block_sender(connection, SENDER, "63018", timedelta(minutes=1))
+            rest: timedelta = await connection.fetchval("select until - since from sender_blocks")
+        return rest / timedelta(minutes=1)
+
+    assert [await rests("1 second") for _ in range(4)] == [1, 2, 4, 8]
+    assert await rests("9 minutes") == 1
+    assert [await rests("1 second") for _ in range(12)][-2:] == [1440, 1440]
+
+
+async def test_while_the_only_sender_rests_for_its_rate_limit_messages_wait_and_then_go(desk: Desk) -> None:
+    await desk.writes("---\ncategory: marketing\n---\nHello.")
+    await desk.submits()
+    await desk.says("approved")
+    person = await somebody(desk.world)
+    async with desk.world.pool.acquire() as connection:
+        await whatsapp.block_sender(connection, SENDER, "63018", timedelta(minutes=1))
+    delivery = await desk.goes_to(person)
+    until = await desk.world.pool.fetchval("delete from sender_blocks returning until")
+    assert (delivery.verdict, (delivery.reason or "")[:29]) == (Verdict.NOT_YET, "whatsapp_senders:all blocked,")
+    _, clock = await known_as(person)
+    assert delivery.not_before == clock.journey_time(until)
+    assert (await desk.goes_to(person)).gone
+
+
+async def test_a_message_that_is_worth_nothing_after_its_senders_rest_does_not_wait_for_it(desk: Desk) -> None:
+    await desk.writes("---\ncategory: session\n---\nHello.")
+    person = await somebody(desk.world)
+    await writes(person)
+    async with desk.world.pool.acquire() as connection:
+        await whatsapp.block_sender(connection, SENDER, "63018", timedelta(minutes=1))
+    delivery = await desk.goes_to(person, useful_for=timedelta(seconds=30))
+    await desk.world.pool.execute("delete from sender_blocks")
+    assert delivery.verdict is Verdict.SKIPPED
+
+
+async def test_an_operators_answer_waits_for_the_number_the_customer_talks_with(two_senders: World) -> None:
+    person = await somebody(two_senders)
+    await writes(person)
+    senders = (SENDER, OTHER)
+    customer, clock = await known_as(person)
+    to = To(customer=customer, recipient=person.phone, now=clock.journey_time(datetime.now(UTC)), clock=clock)
+    async with two_senders.pool.acquire() as connection:
+        await whatsapp.block_sender(connection, SENDER, "63018", timedelta(minutes=1))
+        with pytest.raises(CannotSend, match="whatsapp_senders:all blocked") as caught:
+            await say(connection, senders, to, WhatsAppContent(text="Tomorrow at eleven?"))
+        assert caught.value.until is not None
+        await connection.execute("delete from sender_blocks")
+        assert (await say(connection, senders, to, WhatsAppContent(text="Tomorrow at eleven?"))).sender == SENDER
 
 
 async def test_with_every_sender_blocked_the_message_comes_back_at_once_and_the_next_channel_is_free(

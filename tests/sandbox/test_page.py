@@ -70,6 +70,19 @@ def test_a_question_is_answered_by_one_press(
     page.close()
 
 
+def test_a_person_writes_first(browser: Browser, sandbox: Sandbox, product: Product, phone: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{sandbox.url}/people/{phone}")
+    chat = page.get_by_role("region", name="whatsapp")
+    chat.get_by_role("textbox").fill("quiz")
+    chat.get_by_role("button", name="Send").click()
+    form = {"From": f"whatsapp:{phone}", "To": "whatsapp:+14155238886", "Body": "quiz"}
+    (written,) = product.wait_for(lambda each: each.path == "/webhooks/twilio/inbound" and each.form["Body"] == "quiz")
+    assert form.items() <= written.form.items()
+    expect(chat.get_by_text("quiz")).to_be_visible()
+    page.close()
+
+
 def test_an_address_leads_to_its_person_and_texts_are_escaped(sandbox: Sandbox, phone: str, message_id: str) -> None:
     name = f"Boris {message_id[:8]}"
     sandbox.put(f"people/{name}", phone=phone, name="<b>Boris</b>")

@@ -177,6 +177,14 @@ def test_an_inbound_sms_is_signed(sandbox: Sandbox, product: Product, sender: st
     assert request.form["To"] == sender
 
 
+def test_a_picture_comes_by_its_address(sandbox: Sandbox, product: Product, sender: str, phone: str) -> None:
+    picture = "https://api.twilio.com/offer.jpg"
+    sandbox.post("inbound", **{"from": phone, "to": sender, "text": "They offered me this", "picture": picture})
+    (request,) = product.wait_for(lambda each: each.path == "/webhooks/twilio/inbound" and each.form["From"] == phone)
+    assert is_signed(sandbox, request)
+    assert (request.form["NumMedia"], request.form["MediaUrl0"]) == ("1", picture)
+
+
 def test_a_whatsapp_button_is_pressed_and_the_message_read(
     twilio: Client, sandbox: Sandbox, product: Product, phone: str, message_id: str
 ) -> None:

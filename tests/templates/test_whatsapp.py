@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from domain.messages import Channel
+from templates.checks import check
 from templates.files import SESSION
 from templates.renderer import MissingVariable, RenderError, Text, Texts
 from templates.whatsapp import Form, NoTemplate, fill, form_of
@@ -102,3 +103,17 @@ def test_every_whatsapp_text_that_ships_can_be_approved(texts: Texts) -> None:
     for text in texts:
         if text.channel is Channel.WHATSAPP and text.category != SESSION:
             assert form_of(text, company="Cars", site=SITE).body
+
+
+@pytest.mark.parametrize(
+    ("media", "problem"),
+    [
+        ("{{ site }}/car.gif", "media: must end as a picture or a video does: jpeg, jpg, mp4, png"),
+        ("http://cars.example/car.jpg", "media: must be an https address"),
+    ],
+)
+def test_what_whatsapp_shows_no_customer_is_refused_also_where_nobody_reviews_it(
+    text: Any, media: str, problem: str
+) -> None:
+    checked = check(text(f"---\ncategory: session\nmedia: {media}\n---\nHere it is."), [], company="Cars", site=SITE)
+    assert checked.problems == (problem,)

@@ -198,3 +198,24 @@ async def test_a_button_of_a_quiz_that_is_over_goes_to_people_without_an_alert(w
     assert (conversation.reason, conversation.alerted) == ("pressed_old_button", False)
     assert conversation.lines[-1].answers == (await chat.shown())[0]["id"]
     assert await chat.notices(number) == [("opened", False)]
+
+
+async def test_where_nobody_was_called_the_keyword_begins_it_all_the_same(world: World) -> None:
+    chat = await opened(world)
+    await chat.person.passes(2 * HOUR)
+    assert await chat.presses("city") is not None
+    assert await chat.writes("quiz") is None
+    await world.until(chat.says, ["where", "where"])
+    await world.until(lambda: chat.person.status_of("whatsapp"), "delivered")
+    assert await chat.writes("A red one, please") is None
+    await world.until(chat.says, ["where", "where", "hint", "where"])
+
+
+async def test_a_conversation_that_nobody_closed_keeps_no_bot_from_talking_for_ever(world: World) -> None:
+    person = await world.person()
+    chat = Chat(world, person)
+    number = await chat.writes("Do you buy old cars?")
+    assert await chat.writes("quiz") == number
+    await world.pool.execute("update dialogues set opened_at = opened_at - interval '25 hours'")
+    assert await chat.writes("quiz") is None
+    await world.until(chat.says, ["where"])
