@@ -8,18 +8,25 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import Field
 
     from workflows.car_dealer.events import Booking, ContractSigned, VisitMade
-    from workflows.car_dealer.reaching import Cascading, Reaching
+    from workflows.car_dealer.reaching import Cascading, Reaching, of_another_visit
     from workflows.declaration import Rule
     from workflows.drafts import email, sms, whatsapp
     from workflows.journey import journey
 
 
 class Pauses(Cascading):
-    """Journey time: until a customer counts as lost, and from then on."""
+    """Journey time: until a customer counts as lost, and from then on.
+
+    Attributes:
+        remembered_for: From the last message on; who returns in this time has returned by it.
+    """
+
+    rising = ("makes_after", "centres_after")
 
     lost_after: timedelta = Field(default=timedelta(days=14), gt=timedelta(0))
     makes_after: timedelta = Field(default=timedelta(days=7), gt=timedelta(0))
     centres_after: timedelta = Field(default=timedelta(days=21), gt=timedelta(0))
+    remembered_for: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
 
 
 @journey(
@@ -27,6 +34,7 @@ class Pauses(Cascading):
     key="visit_id",
     # Another visit of theirs, and whatever contract, is what it is for.
     ends_on=(Rule(Booking, any_key=True), Rule(ContractSigned, any_key=True)),
+    exits_on=Rule(VisitMade, when=of_another_visit, any_key=True),
 )
 class LostToCompetitor(Reaching[Pauses]):
     """Wins back whoever came, looked, and has not bought in two weeks."""
@@ -48,3 +56,5 @@ class LostToCompetitor(Reaching[Pauses]):
             whatsapp("lost_to_competitor/centres"),
             sms("lost_to_competitor/centres"),
         )
+        if workflow.patched("remembered"):
+            await self.wait(pauses.remembered_for)

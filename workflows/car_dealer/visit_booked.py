@@ -17,6 +17,8 @@ with workflow.unsafe.imports_passed_through():
 class Pauses(Cascading):
     """Durations of journey time."""
 
+    rising = ("last_reminder", "first_reminder")
+
     halfway_from: timedelta = Field(default=timedelta(days=3), gt=timedelta(0))
     first_reminder: timedelta = Field(default=timedelta(hours=24), gt=timedelta(0))
     last_reminder: timedelta = Field(default=timedelta(hours=3), gt=timedelta(0))
@@ -26,7 +28,8 @@ class Pauses(Cascading):
     forgotten_after: timedelta = Field(default=timedelta(days=1), gt=timedelta(0))
 
 
-# The newest time and centre of the visit, as the customer's clock shows it. What is no time was set aside when it came.
+# The newest booking of the visit, by which the run goes too, as the customer's clock shows it; nothing if it names no
+# time. What is no time was set aside when it came.
 VISIT = """
 select to_char(moment at time zone coalesce(zone, 'UTC'), 'DD.MM') as day,
        to_char(moment at time zone coalesce(zone, 'UTC'), 'HH24:MI') as hour, centre
@@ -34,9 +37,11 @@ from (
     select (v.properties ->> 'at')::timestamptz as moment, c.time_zone as zone, v.properties ->> 'centre' as centre
     from enrolments e join customers c on c.id = e.customer_id
     join events v on v.customer_id = e.customer_id and v.name = 'visit_booked' and v.properties ->> 'visit_id' = e.key
-    where e.id = $1 and v.parked_at is null and pg_input_is_valid(v.properties ->> 'at', 'timestamptz')
-    order by v.id desc limit 1
+    where e.id = $1 and v.parked_at is null
+      and coalesce(pg_input_is_valid(v.properties ->> 'at', 'timestamptz'), true)
+    order by least(v."timestamp", v.received_at) desc, v.id desc limit 1
 ) visit
+where moment is not null
 """
 
 
@@ -60,7 +65,7 @@ class VisitBooked(Reaching[Pauses]):
             await self.introduce(
                 email("visit_booked/welcome"), whatsapp("visit_booked/welcome"), sms("visit_booked/welcome")
             )
-            await self.wait_until(self.began + pauses.call_without_time_after)
+            await self.wait_until(self.stirred + pauses.call_without_time_after)
             await self.send(call("visit_booked/no_time"))
             await self.wait(pauses.time_expected_within)
         elif visit <= self.now:
@@ -96,11 +101,15 @@ class VisitBooked(Reaching[Pauses]):
         return booking.at if booking else None
 
     async def introduce(self, *drafts: Draft) -> None:
-        """Write by the cascade, once: a new time says nothing again, nor by another channel.
+        """Write by the cascade, once: a new time says nothing again that has left, nor by another channel.
 
         Where a reminder comes before the cascade would be over, it is enough to be delivered.
         """
-        if drafts[0].template in self.introduced:
+        if workflow.patched("what-has-left"):
+            done = self.left_at(*drafts) is not None
+        else:
+            done = drafts[0].template in self.introduced
+        if done:
             return
         self.introduced |= {drafts[0].template}
         pauses, visit = self.parameters, self.visit
