@@ -8,9 +8,8 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import Field
 
     from workflows.car_dealer.events import ContractSigned, VisitMade
-    from workflows.car_dealer.reaching import Cascading, Reaching, of_another_visit
+    from workflows.car_dealer.reaching import Cascading, Reaching, letter_first, of_another_visit
     from workflows.declaration import Rule
-    from workflows.drafts import email, sms, whatsapp
     from workflows.journey import journey
 
 
@@ -41,10 +40,10 @@ class AfterVisit(Reaching[Pauses]):
     async def steps(self) -> None:
         pauses = self.parameters
         await self.wait_until(self.began + pauses.offer_after)
-        await self.reach(email("after_visit/offer"), whatsapp("after_visit/offer"), sms("after_visit/offer"))
+        await self.reach(*letter_first("after_visit/offer"))
         await self.wait_until(self.began + pauses.service_after)
-        await self.reach(email("after_visit/service"), whatsapp("after_visit/service"), sms("after_visit/service"))
+        await self.reach(*letter_first("after_visit/service"))
         await self.wait_until(self.began + pauses.drive_after)
-        await self.reach(email("after_visit/drive"), whatsapp("after_visit/drive"), sms("after_visit/drive"))
+        await self.reach(*letter_first("after_visit/drive"))
         if workflow.patched("remembered"):
             await self.wait(pauses.remembered_for)

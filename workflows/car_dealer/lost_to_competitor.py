@@ -8,9 +8,8 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import Field
 
     from workflows.car_dealer.events import Booking, ContractSigned, VisitMade
-    from workflows.car_dealer.reaching import Cascading, Reaching, of_another_visit
+    from workflows.car_dealer.reaching import Cascading, Reaching, letter_first, of_another_visit
     from workflows.declaration import Rule
-    from workflows.drafts import email, sms, whatsapp
     from workflows.journey import journey
 
 
@@ -43,18 +42,10 @@ class LostToCompetitor(Reaching[Pauses]):
         pauses = self.parameters
         lost = self.began + pauses.lost_after
         await self.wait_until(lost)
-        await self.reach(
-            email("lost_to_competitor/terms"), whatsapp("lost_to_competitor/terms"), sms("lost_to_competitor/terms")
-        )
+        await self.reach(*letter_first("lost_to_competitor/terms"))
         await self.wait_until(lost + pauses.makes_after)
-        await self.reach(
-            email("lost_to_competitor/makes"), whatsapp("lost_to_competitor/makes"), sms("lost_to_competitor/makes")
-        )
+        await self.reach(*letter_first("lost_to_competitor/makes"))
         await self.wait_until(lost + pauses.centres_after)
-        await self.reach(
-            email("lost_to_competitor/centres"),
-            whatsapp("lost_to_competitor/centres"),
-            sms("lost_to_competitor/centres"),
-        )
+        await self.reach(*letter_first("lost_to_competitor/centres"))
         if workflow.patched("remembered"):
             await self.wait(pauses.remembered_for)

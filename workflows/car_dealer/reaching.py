@@ -12,7 +12,12 @@ with workflow.unsafe.imports_passed_through():
 
     from domain.messages import Delivery, Draft, Status
     from workflows.declaration import Parameters
+    from workflows.drafts import Cascade, email, sms, whatsapp
     from workflows.journey import Journey
+
+
+letter_first = Cascade(email, whatsapp, sms)
+"""The order is declared, not computed: WhatsApp costs more than an SMS segment, and customers prefer it."""
 
 
 class Cascading(Parameters):

@@ -9,8 +9,8 @@ with workflow.unsafe.imports_passed_through():
 
     from domain.messages import Draft, Status
     from workflows.car_dealer.events import Booking, VisitCancelled, VisitMade
-    from workflows.car_dealer.reaching import Cascading, Reaching
-    from workflows.drafts import call, email, sms, whatsapp
+    from workflows.car_dealer.reaching import Cascading, Reaching, letter_first
+    from workflows.drafts import call, sms, whatsapp
     from workflows.journey import journey
 
 
@@ -62,10 +62,8 @@ class VisitBooked(Reaching[Pauses]):
         pauses = self.parameters
         visit = self.visit
         if visit is None:
-            await self.introduce(
-                email("visit_booked/welcome"), whatsapp("visit_booked/welcome"), sms("visit_booked/welcome")
-            )
-            await self.wait_until(self.stirred + pauses.call_without_time_after)
+            await self.introduce(*letter_first("visit_booked/welcome"))
+            await self.until_quiet(pauses.call_without_time_after)
             await self.send(call("visit_booked/no_time"))
             await self.wait(pauses.time_expected_within)
         elif visit <= self.now:
@@ -74,14 +72,10 @@ class VisitBooked(Reaching[Pauses]):
         else:
             halfway = self.now + (visit - self.now) / 2
             far = visit - self.now >= pauses.halfway_from
-            await self.introduce(
-                email("visit_booked/welcome"), whatsapp("visit_booked/welcome"), sms("visit_booked/welcome")
-            )
+            await self.introduce(*letter_first("visit_booked/welcome"))
             if far:
                 await self.wait_until(halfway)
-                await self.introduce(
-                    email("visit_booked/halfway"), whatsapp("visit_booked/halfway"), sms("visit_booked/halfway")
-                )
+                await self.introduce(*letter_first("visit_booked/halfway"))
             await self.remind(
                 pauses.first_reminder,
                 whatsapp("visit_booked/tomorrow", transactional=True, again=True),
@@ -100,6 +94,13 @@ class VisitBooked(Reaching[Pauses]):
         booking = self.latest(Booking)
         return booking.at if booking else None
 
+    @property
+    def time_for_every_channel(self) -> bool:
+        """Whether a cascade by all of them would be over before the first reminder."""
+        pauses, visit = self.parameters, self.visit
+        over_after = len(letter_first.channels) * pauses.next_channel_after
+        return visit is None or visit - pauses.first_reminder - self.now > over_after
+
     async def introduce(self, *drafts: Draft) -> None:
         """Write by the cascade, once: a new time says nothing again that has left, nor by another channel.
 
@@ -112,11 +113,10 @@ class VisitBooked(Reaching[Pauses]):
         if done:
             return
         self.introduced |= {drafts[0].template}
-        pauses, visit = self.parameters, self.visit
-        if visit is None or visit - pauses.first_reminder - self.now > len(drafts) * pauses.next_channel_after:
+        if self.time_for_every_channel:
             await self.reach(*drafts)
         else:
-            await self.cascade(*drafts, until=Status.DELIVERED, within=pauses.reminded_by_sms_after)
+            await self.cascade(*drafts, until=Status.DELIVERED, within=self.parameters.reminded_by_sms_after)
 
     async def remind(self, before: timedelta, *drafts: Draft) -> None:
         """Remind so long before the visit; of one that was agreed later than that, not any more."""
