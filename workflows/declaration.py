@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from domain.events import Event
 from domain.messages import Channel
@@ -24,9 +25,22 @@ KEY_LIMIT = 255
 
 
 class Parameters(BaseModel):
-    """Parameters of a journey, changeable per deployment; a wrong one stops the start-up."""
+    """Parameters of a journey, changeable per deployment; a wrong one stops the start-up.
+
+    Attributes:
+        rising: Names of those that must each be more than the one before.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    rising: ClassVar[tuple[str, ...]] = ()
+
+    @model_validator(mode="after")
+    def _rise(self) -> Self:
+        for before, each in pairwise(self.rising):
+            if getattr(self, each) <= getattr(self, before):
+                raise ValueError(f"{each} must be more than {before}")
+        return self
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ async def test_a_journey_is_shown_with_its_story_its_parameters_and_its_texts(sc
         "Brings a customer back to the credit application they began and left.",
         "30 minutes of quiet",
         "<code>considered_gone_after</code></td><td>30 minutes</td><td>30 minutes</td>",
-        "Your application is saved: go on where you stopped",
+        "Your application is saved: pick up where you left off",
         "Заявка сохранена: продолжите с того же места",
         "<code>credit_application_submitted</code>",
         "1 segment, 0.0083 USD",

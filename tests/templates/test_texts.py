@@ -10,6 +10,9 @@ from templates.renderer import Texts
 from templates.whatsapp import fill, form_of
 from tests.templates.conftest import render_for_its_journey as render
 from tests.templates.conftest import track, values, with_event_of
+from workflows.catalog import Catalog
+from workflows.declaration import texts_named, texts_planned
+from workflows.enabled import JOURNEYS
 
 GSM_7 = set(
     "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
@@ -27,6 +30,10 @@ NEEDED = {
 EMPTY = values(customer={}, event={}, offer=None, visit=None, words=None)
 ASKING = {"deal_review/score"}
 """Questions that are answered in the chat, without buttons."""
+REMINDERS = {"visit_booked/tomorrow", "visit_booked/soon"}
+"""Transactional: the customer has asked for what they are about."""
+LENDING = {"car_credit", "payday_loans", "instalments"}
+"""Packs of those who lend, or send applications to who does."""
 FULL = values(customer={"first_name": "Александра", "last_name": "К"})
 
 
@@ -80,6 +87,27 @@ def test_sms_say_nothing_personal(texts: Texts) -> None:
     for text in texts:
         if text.channel is Channel.SMS:
             assert not {name for name in text.variables if name.startswith(("customer", "offer"))}
+
+
+def test_a_marketing_sms_says_how_to_be_left_alone(texts: Texts) -> None:
+    # 47 CFR 64.1200(a)(10) and article 18 of 38-FZ: whoever is written to must be able to end it.
+    for text in texts:
+        if text.channel is Channel.SMS:
+            assert ("STOP" in text.file.words) is (text.template not in REMINDERS), f"{text.template} {text.locale}"
+
+
+def test_a_letter_about_a_loan_warns_of_its_risks(texts: Texts) -> None:
+    # Article 28 of 38-FZ, in its own words; in English what it means.
+    words = {
+        "en": "orrow only what you can comfortably repay.",
+        "ru": "Оценивайте свои финансовые возможности и риски.",
+    }
+    declared = [each for each in Catalog.of(JOURNEYS).journeys.values() if each.pack in LENDING]
+    named = [text for each in declared for text in (*texts_named(each.workflow), *texts_planned(each.parameters))]
+    about_loans = {(text.template, text.channel) for text in named if text.channel in (Channel.EMAIL, Channel.POPUP)}
+    for text in texts:
+        if (text.template, text.channel) in about_loans:
+            assert words[text.locale] in str(render(text)), f"{text.template} {text.locale}"
 
 
 @pytest.mark.parametrize("locale", ["en", "ru"])

@@ -72,6 +72,16 @@ async def test_an_sms_answers_too(world: World) -> None:
     assert (await chat.person.got())[2:] == ["whatsapp thanks"]
 
 
+async def test_where_no_template_is_approved_it_is_asked_by_sms_at_once(world: World) -> None:
+    person = await world.person(locale="ru")
+    await person.does("contract_signed", deal_id="D-1")
+    await person.passes(DAY + MINUTE)
+    assert await person.got() == ["sms score"]
+    await Chat(world, person, Channel.SMS).writes("2")
+    assert await person.outcome() == "finished"
+    assert (await person.got())[1:] == ["call unhappy"]
+
+
 async def test_a_second_answer_goes_to_people_and_the_first_stays(world: World) -> None:
     chat = await asked(world)
     await chat.writes("3")

@@ -14,7 +14,11 @@ async def moves(person: Person, left: str, to: str, application: str = "M-1", lo
 
 @pytest.mark.parametrize(
     ("loan_type", "words"),
-    [("mortgage", "the approval has a term"), ("secured", "has a term"), ("refinancing", "a larger flat one day")],
+    [
+        ("mortgage", "the approval is valid"),
+        ("secured", "now find the flat"),
+        ("refinancing", "the refinancing becomes a deal"),
+    ],
 )
 async def test_from_approval_to_deal_a_letter_with_the_new_buildings(world: World, loan_type: str, words: str) -> None:
     person = await world.person()
@@ -22,7 +26,7 @@ async def test_from_approval_to_deal_a_letter_with_the_new_buildings(world: Worl
     assert await person.outcome() == "finished"
     assert await person.got() == ["email new_buildings"]
     (letter,) = await person.messages()
-    assert words in letter["content"]["text"]
+    assert words in letter["content"]["subject"] + letter["content"]["text"]
 
 
 @pytest.mark.parametrize(("left", "to"), [("Lead", "Approval"), ("Lead", "Deal"), ("Deal", "Approval")])

@@ -26,8 +26,8 @@ async def test_who_opens_the_account_with_a_limit_left_is_shown_it(world: World)
     await person.does("account_opened", limit_left=12_500)
     await world.until(person.count, 1)
     (shown,) = await person.messages()
-    assert (shown["channel"], shown["content"]["title"]) == ("popup", "12500 of your limit are left")
-    assert await popup(person) == "12500 of your limit are left"
+    assert (shown["channel"], shown["content"]["title"]) == ("popup", "You have 12500 of your limit left")
+    assert await popup(person) == "You have 12500 of your limit left"
     assert abs(shown["expires_at"] - shown["journey_at"] - 3 * DAY) < MINUTE
     await person.passes(4 * DAY)
     assert await person.outcome() == "finished"

@@ -20,6 +20,16 @@ async def opened(world: World) -> Chat:
     return chat
 
 
+async def test_it_shows_pictures_and_a_video(world: World) -> None:
+    chat = await opened(world)
+    for view in range(1, 3):
+        await chat.presses("next")
+        await world.until(lambda view=view: shown(chat), view + 1)  # type: ignore[misc]
+    ledger = await world.providers.get("/_sandbox/ledger", params={"address": chat.person.phone})
+    sent = [each["details"]["media"] for each in ledger.json()["entries"] if each["direction"] == "outbound"]
+    assert [[address.rpartition(".")[2] for address in media] for media in sent] == [["jpg"], ["jpg"], ["mp4"]]
+
+
 async def test_who_looks_at_all_is_called(world: World) -> None:
     chat = await opened(world)
     await chat.presses("next")

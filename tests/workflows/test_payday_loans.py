@@ -62,7 +62,16 @@ async def test_the_first_loan_is_reminded_of_four_times_and_free_of_charge(world
     await person.does("loan_application_started", application_id="A-1")
     texts = ("saved", "what_is_left", "questions", "last_reminder")
     await goes(person, Channel.WEB_PUSH, *texts, after=[HOUR, DAY, 3 * DAY, 7 * DAY], journey="AbandonedFirstLoan")
+    await person.passes(31 * DAY)
     assert await person.outcome() == "finished"
+
+
+async def test_an_application_after_the_last_reminder_is_its_goal(world: World) -> None:
+    person = await world.visitor()
+    await person.does("loan_application_started", application_id="A-1")
+    await person.passes(20 * DAY)
+    await person.does("loan_application_submitted", application_id="A-1")
+    assert await person.outcome() == "goal"
 
 
 async def test_a_dearer_channel_is_used_when_the_cheaper_one_has_not_reached_them_in_four_hours(world: World) -> None:
@@ -121,6 +130,7 @@ async def test_approved_money_is_reminded_of_until_it_is_taken(world: World) -> 
     await person.does("loan_approved", loan_id="L-2")
     texts = ("approved", "ways_to_take_it", "still_waiting", "last_reminder")
     await goes(person, Channel.WEB_PUSH, *texts, after=[2 * HOUR, DAY, 2 * DAY, 5 * DAY], journey="UncollectedLoan")
+    await person.passes(31 * DAY)
     assert await person.outcome() == "finished"
 
 
@@ -150,6 +160,7 @@ async def test_a_new_customer_is_told_six_times_in_two_months(world: World, look
     texts = ("quick_answer", "privacy", "where_the_money_goes", "how_to_borrow_well", "your_account", "still_here")
     after = [day * DAY for day in (1, 3, 7, 14, 30, 60)]
     await goes(person, Channel.WEB_PUSH, *texts, after=after, journey="NewCustomer")
+    await person.passes(31 * DAY, "NewCustomer")
     assert await person.outcome("NewCustomer") == "finished"
 
 
@@ -168,7 +179,33 @@ async def test_whoever_repaid_is_offered_more_for_a_quarter(world: World) -> Non
     await person.does("loan_repaid", loan_id="L-1")
     texts = ("thank_you", "larger_sum", "longer_term", "whenever_you_need")
     await goes(person, Channel.WEB_PUSH, *texts, after=[DAY, 7 * DAY, 30 * DAY, 90 * DAY], journey="RepeatCustomer")
+    await person.passes(31 * DAY, "RepeatCustomer")
     assert await person.outcome("RepeatCustomer") == "finished"
+
+
+async def test_whoever_repaid_before_this_journey_ran_here_is_offered_more_too(world: World, looks: Segments) -> None:
+    person = await world.visitor()
+    now = datetime.now(UTC)
+    repaid = {"userId": person.user_id, "event": "loan_repaid", "timestamp": (now - 20 * DAY).isoformat()}
+    answer = await world.tell(repaid, "track", now, dispatched=False)
+    await world.pool.execute("update events set dispatched_at = now() where id = $1", answer.event)  # type: ignore[union-attr]
+    await looked(world, looks, person, now)
+    await person.passes(DAY + MINUTE, "RepeatCustomer")
+    assert await person.got("RepeatCustomer") == ["web_push thank_you"]
+    await person.does("loan_application_submitted", application_id="A-1")
+    assert await person.outcome("RepeatCustomer") == "goal"
+
+
+async def test_a_repayment_meanwhile_counts_anew_and_repeats_no_letter(world: World) -> None:
+    person = await world.visitor()
+    await person.does("loan_repaid", loan_id="L-1")
+    await person.passes(5 * DAY)
+    await person.does("loan_repaid", loan_id="L-2")
+    await person.passes(6 * DAY)
+    assert await person.got() == ["web_push thank_you"]
+    await person.passes(DAY + MINUTE)
+    assert await person.got() == ["web_push thank_you", "web_push larger_sum"]
+    assert len(await person.enrolments()) == 1
 
 
 async def test_whoever_repays_a_second_time_within_half_a_year_is_written_to_again(world: World) -> None:

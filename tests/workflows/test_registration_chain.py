@@ -66,6 +66,19 @@ async def test_the_next_step_has_its_own_messages_and_goes_on_from_its_own_begin
     assert await person.outcome() == "goal"
 
 
+@pytest.mark.parametrize("step", list(Step)[2:])
+async def test_who_stays_on_a_step_is_told_all_of_it_and_is_forgotten_a_month_after(world: World, step: Step) -> None:
+    # The first two are walked in test_growing_long, over many runs.
+    messages = [each for each in plan().messages if each.step == step]
+    person = await world.visitor()
+    await person.does("registration_started")
+    await person.does("registration_step_completed", step=list(Step)[list(Step).index(step) - 1])
+    await person.passes((messages[-1].day + 7) * DAY)
+    assert await person.got() == [f"{each.channels[0]} {each.text.split('/')[1]}" for each in messages]
+    await person.passes(31 * DAY)
+    assert await person.outcome() == "finished"
+
+
 async def test_who_has_done_every_step_hears_nothing_until_the_account_is_there(world: World) -> None:
     person = await world.visitor()
     await person.does("registration_started")

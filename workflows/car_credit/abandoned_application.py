@@ -31,6 +31,8 @@ class Level(Enum):
 class Pauses(Parameters):
     """Thresholds are shares of the form's fields; durations are journey time."""
 
+    rising = ("partly_filled_from", "almost_full_above")
+
     considered_gone_after: timedelta = Field(default=timedelta(minutes=30), gt=timedelta(0))
     partly_filled_from: float = Field(default=0.15, gt=0, lt=1)
     almost_full_above: float = Field(default=0.80, gt=0, lt=1)

@@ -15,11 +15,17 @@ with workflow.unsafe.imports_passed_through():
 
 
 class Pauses(Reach):
-    """Durations of journey time since the application was begun."""
+    """Durations of journey time.
+
+    Attributes:
+        after: Since the application was begun.
+        remembered_for: From the last message on; what is done in this time is what it was for.
+    """
 
     after: Moments = Field(
         default=(timedelta(hours=1), timedelta(days=1), timedelta(days=3), timedelta(days=7)), max_length=4
     )
+    remembered_for: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
 
 
 @journey(
@@ -42,3 +48,5 @@ class AbandonedFirstLoan(Journey[Pauses]):
         for after, reminder in zip(pauses.after, self.REMINDERS, strict=False):
             await self.wait_until(self.began + after)
             await self.cascade(*reminder, until=pauses.reached_when, within=pauses.dearer_after)
+        if workflow.patched("remembered"):
+            await self.wait(pauses.remembered_for)

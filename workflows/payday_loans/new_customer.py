@@ -15,9 +15,15 @@ with workflow.unsafe.imports_passed_through():
 
 
 class Pauses(Reach):
-    """Durations of journey time since the customer entered the segment, which is when they registered."""
+    """Durations of journey time.
+
+    Attributes:
+        after: Since the customer entered the segment, which is when they registered.
+        remembered_for: From the last message on; what is done in this time is what it was for.
+    """
 
     after: Moments = Field(default=tuple(timedelta(days=day) for day in (1, 3, 7, 14, 30, 60)), max_length=6)
+    remembered_for: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
 
 
 @journey(starts_on=InSegment("new_customers"), ends_on=LoanApplicationSubmitted)
@@ -38,3 +44,5 @@ class NewCustomer(Journey[Pauses]):
         for after, letter in zip(pauses.after, self.LETTERS, strict=False):
             await self.wait_until(self.began + after)
             await self.cascade(*letter, until=pauses.reached_when, within=pauses.dearer_after)
+        if workflow.patched("remembered"):
+            await self.wait(pauses.remembered_for)

@@ -15,9 +15,15 @@ with workflow.unsafe.imports_passed_through():
 
 
 class Pauses(Reach):
-    """Durations of journey time since the repayment."""
+    """Durations of journey time.
+
+    Attributes:
+        after: Since the repayment.
+        remembered_for: From the last message on; what is done in this time is what it was for.
+    """
 
     after: Moments = Field(default=tuple(timedelta(days=day) for day in (1, 7, 30, 90)), max_length=4)
+    remembered_for: timedelta = Field(default=timedelta(days=30), gt=timedelta(0))
 
 
 # Whoever repays again within six months has never left the segment, so it is the repayment that starts it; the
@@ -42,3 +48,5 @@ class RepeatCustomer(Journey[Pauses]):
         for after, letter in zip(pauses.after, self.LETTERS, strict=False):
             await self.wait_until(self.stirred + after)
             await self.cascade(*letter, until=pauses.reached_when, within=pauses.dearer_after)
+        if workflow.patched("remembered"):
+            await self.wait(pauses.remembered_for)

@@ -27,8 +27,8 @@ QUIZ = {
     "Which car suits you? Two questions, and you know: {{ site }}/quiz. It takes a minute.",
     "whatsapp/ru": "---\ncategory: marketing\n---\n"
     "Какая машина вам подойдёт? Два вопроса, и вы узнаете: {{ site }}/quiz. Это займёт минуту.",
-    "sms/en": "{{ company }}: which car suits you? Two questions: {{ site }}/quiz",
-    "sms/ru": "{{ company }}: какая машина вам подойдёт? Два вопроса: {{ site }}/quiz",
+    "sms/en": "{{ company }}: which car suits you? Two questions: {{ site }}/quiz Reply STOP to opt out",
+    "sms/ru": "{{ company }}: какая машина вам подойдёт? Два вопроса: {{ site }}/quiz Отписка: STOP",
 }
 
 MAILING_AFTER = timedelta(days=9)
