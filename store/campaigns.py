@@ -97,10 +97,9 @@ async def with_work_left(connection: Connection) -> list[Kept]:
 
 
 async def for_segment(connection: Connection, segment: str) -> list[str]:
-    """Return the campaigns for a segment that are not over, by name."""
+    """Return the campaigns for a segment that are under way, by name; a draft is checked when it is started."""
     rows = await connection.fetch(
-        "select name from campaigns where form ->> 'segment' = $1 and ended_at is null and status <> 'stopped' "
-        "order by name",
+        "select name from campaigns where form ->> 'segment' = $1 and status in ('running', 'paused') order by name",
         segment,
     )
     return [row["name"] for row in rows]

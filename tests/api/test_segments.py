@@ -232,11 +232,14 @@ async def test_a_segment_a_campaign_is_for_is_not_deleted(scene: Scene) -> None:
     await put(scene, name, {"trait": "group", "is": uuid4().hex})
     form = CampaignForm(name=campaign, segment=name, cascade=[Step(channel=Channel.SMS, template="campaigns/spring")])
     async with scene.context.pool.acquire() as connection:
-        await campaigns.put(connection, form, "operator:tests")
+        kept = await campaigns.put(connection, form, "operator:tests")
+        assert kept
+        assert await campaigns.begin(connection, kept.id, "operator:tests")
     used = await scene.as_operator("DELETE", f"/v1/segments/{name}")
     assert (used.status_code, used.json()["code"]) == (409, "in_use")
     assert campaign in used.json()["message"]
-    assert (await scene.as_operator("DELETE", f"/v1/campaigns/{campaign}")).status_code == 204
+    async with scene.context.pool.acquire() as connection:
+        await campaigns.end(connection, kept.id)
     assert (await scene.as_operator("DELETE", f"/v1/segments/{name}")).status_code == 204
 
 
