@@ -130,6 +130,17 @@ async def test_what_cannot_be_sent_is_drafted_but_not_published(
     assert (await scene.get(f"{path}/versions/{drafted['number']}")).status_code == 404
 
 
+async def test_the_number_of_a_discarded_draft_is_nobody_elses(scene: Scene) -> None:
+    """Whoever still means to publish it must not publish what somebody else has written."""
+    first = (await draft(scene, GOOD)).json()["number"]
+    assert (await scene.as_operator("DELETE", f"{PUSH}/versions/{first}")).status_code == 204
+    second = (await draft(scene, GOOD)).json()["number"]
+    assert second != first
+    assert (await publish(scene, PUSH, first)).status_code == 404
+    assert (await scene.as_operator("DELETE", f"{PUSH}/versions/{first}")).status_code == 404
+    assert (await in_use(scene))["versions"][0]["number"] == second
+
+
 @pytest.mark.parametrize(
     ("source", "rule"),
     [
