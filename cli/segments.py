@@ -252,7 +252,7 @@ def _print_size(found: dict[str, Any]) -> None:
 def _grow(tree: Tree, found: dict[str, Any]) -> None:
     """Add a condition: whether it holds, its words, and what it looks at."""
     actual = "" if found["parts"] else f": {orjson.dumps(found['actual']).decode()}"
-    branch = tree.add(f"{'yes' if found['holds'] else 'no '} {found['says']}{actual}", highlight=False)
+    branch = tree.add(f"{'✓' if found['holds'] else '✗'} {found['says']}{actual}", highlight=False)
     for part in found["parts"]:
         _grow(branch, part)
 

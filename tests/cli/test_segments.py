@@ -44,8 +44,8 @@ async def test_a_segment_is_written_looked_at_put_explained_and_deleted(world: W
     assert f"{name} has no version 7" in (await run("segments", "show", name, "--version", "7")).complained
     why = (await run("segments", "explain", person.user_id, name)).said
     assert f"not in {name}, no member" in why
-    assert f'yes city is {city}: "{city}"' in why
-    assert "no  listing_viewed at least 7 times in 1 day: 1" in why
+    assert f'✓ city is {city}: "{city}"' in why
+    assert "✗ listing_viewed at least 7 times in 1 day: 1" in why
     assert f"{name}: version 3" in (await run("segments", "rollback", name, "1")).said
     assert "0 members" in (await run("segments", "size", name)).said
     assert name in (await run("segments", "list")).said
