@@ -45,6 +45,9 @@ RESCANNED_AFTER = timedelta(days=7)
 CODE_RESCANNED_AFTER = timedelta(days=1)
 """The same for what SQL in the code decides: nobody knows what it depends on."""
 
+TRIED_AGAIN_AFTER = timedelta(hours=1)
+"""Wall time after which a segment that was too slow is scanned again: the database may have been."""
+
 SHORTEST_RESCAN = timedelta(minutes=1)
 """Wall time between two scans of a segment at the least, however fast journey time runs."""
 
@@ -138,20 +141,33 @@ class Segments:
             if not found.customers:
                 return 0, False
             definitions = await segments.load(connection)
+            given_up = await membership.given_up(connection, definitions)
             evaluation = await membership.record_look(connection, now) if definitions.by_name else None
             looks: dict[int, datetime] = {}
+            was_slow = False
             for definition in definitions.by_name.values():
+                if definition.name in given_up:
+                    continue
                 try:
                     due = await self._examine(connection, definitions, definition, found.customers, now, evaluation)
                 except Redefined:
                     return 0, True
-                except (BasisMissing, TooSlow) as error:
-                    # Its scan tells why; the others are not to wait for it.
-                    log.warning("segment not looked at", segment=definition.name, reason=type(error).__name__)
+                except BasisMissing:
+                    # Its scan works it out, and looks at everybody.
+                    continue
+                except TooSlow:
+                    # The others are not to wait for it. Its scan tells whether it always is, or the database was.
+                    log.warning("segment not looked at", segment=definition.name)
+                    await membership.doubt(connection, definition)
+                    was_slow = True
                     continue
                 for customer, at in due.items():
                     looks[customer] = min(at, looks.get(customer, at))
-            await membership.looked_at(connection, found, looks)
+            if was_slow:
+                # Whoever was not looked at by it is to be looked at again.
+                return 0, False
+            if not await membership.looked_at(connection, definitions, found, looks):
+                return 0, True
             if evaluation:
                 await membership.finish_look(connection, evaluation, len(found.customers))
         return len(found.customers), limit in (len(found.touches), len(found.due))
@@ -221,10 +237,14 @@ class Segments:
         judged = await _judged(connection, definitions, definition, ids, now)
         differing = [each.customer for each in judged if each.differs]
         for chunk in _parts(differing, CHUNK):
+            _lives()
             while await membership.dispatch_is_behind(connection, DISPATCH_BEHIND):
                 _lives()
                 await asyncio.sleep(0.5)
-            await self._change(connection, definitions, definition, chunk, now, evaluation)
+            try:
+                await self._change(connection, definitions, definition, chunk, now, evaluation)
+            except TimeoutError:
+                raise TooSlow from None
         return {each.customer: each.look_at for each in judged if each.look_at}
 
     async def _change(
@@ -291,11 +311,14 @@ class Segments:
     async def _to_scan(self, connection: Connection, now: datetime) -> Iterable[str]:
         """Return the segments by which everybody is to be looked at."""
         definitions = await segments.load(connection)
+        given_up = await membership.given_up(connection, definitions)
         clock = await installation.clock(connection)
 
         def is_due(definition: Definition) -> bool:
             if definition.scanned != definitions.meaning(definition.name) or definition.scanned_at is None:
                 return True
+            if definition.name in given_up:
+                return now >= definition.scanned_at + TRIED_AGAIN_AFTER
             coded = next(coded_in(definition.form, definitions.forms), None)
             lasts = clock.wall_duration(CODE_RESCANNED_AFTER if coded else RESCANNED_AFTER)
             return now >= definition.scanned_at + max(lasts, SHORTEST_RESCAN)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
@@ -16,6 +15,7 @@ from domain.campaigns import PREFIX
 from domain.links import Links, tagged
 from domain.messages import Channel, Content, WhatsAppContent
 from settings import Deployment
+from store import enrolments
 from store.database import Connection
 from templates.renderer import BadText, Footer, MissingVariable, RenderError, Text, Texts, UnknownTemplate
 
@@ -134,16 +134,12 @@ class Writer:
 
     async def _variables(self, connection: Connection, asked: Asked) -> dict[str, object]:
         """What a text may use."""
-        facts: dict[str, Any] = {}
-        for name, sql in asked.manner.facts.items():
-            found = await connection.fetchrow(sql, asked.request.enrolment)
-            facts[name] = dict(found) if found else None
         return {
             "customer": asked.addressee.traits,
             "event": asked.addressee.event,
             "site": self._site,
             "company": self.deployment.company,
-            **facts,
+            **await enrolments.facts(connection, asked.manner.facts, asked.request.enrolment),
         }
 
     @property

@@ -28,7 +28,7 @@ from domain.uncertain import Resolution
 from store import customers, enrolments, events, reports
 from store.database import Connection
 from store.events import NewEvent
-from workflows.audience import InSegment, takes_in
+from workflows.audience import Enters, InSegment, takes_in
 from workflows.declaration import Declaration
 
 log = structlog.get_logger()
@@ -506,7 +506,7 @@ def _kind(declaration: Declaration, stays: dict[str, int]) -> JourneyKind:
         exits_on=[rule.event.event_name for rule in declaration.exits_on],
         restarts_on=[event.event_name for event in declaration.restarts_on],
         listens_to=[event.event_name for event in declaration.listens_to],
-        segments=[rule.segment for rule in declaration.starts_on if isinstance(rule, InSegment)],
+        segments=[rule.segment for rule in declaration.starts_on if isinstance(rule, InSegment | Enters)],
         topic=declaration.topic,
         priority=declaration.priority,
         page=f"/journeys/{declaration.name}",

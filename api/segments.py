@@ -1,6 +1,7 @@
 """Segments over HTTP: defined, looked at before anybody is in them, explained for one customer, evaluated."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from api.problems import RETRY_AFTER_SECONDS, FieldError, Problem, documented
 from dispatch.schedules import begin_scan
 from segments.condition import BasisMissing, check
 from segments.form import BadForm, Condition, read
-from store import membership, segments
+from store import campaigns, customers, membership, segments
 from store.database import Connection
 from store.membership import Explained
 from store.segments import Definitions, NewVersion
@@ -53,6 +54,16 @@ _FORM = {
 }
 
 
+class Sampled(BaseModel):
+    """A customer of a segment."""
+
+    customer_id: int = Field(description="Our number.")
+    user_id: str | None = Field(
+        description="The backend's id, or the anonymous id of one who has no other; None if there is none.",
+        examples=["client-4711"],
+    )
+
+
 class SegmentSize(BaseModel):
     """How many customers a segment would hold now."""
 
@@ -62,7 +73,7 @@ class SegmentSize(BaseModel):
     of: int = Field(description="How many customers there are.")
     share: float = Field(description="Of all customers.", examples=[0.12])
     exact: bool
-    sample: list[int] = Field(description="Some of them, drawn by lot, by our numbers.")
+    sample: list[Sampled] = Field(description="Some of them, drawn by lot.")
 
 
 class Preview(BaseModel):
@@ -168,10 +179,9 @@ class Kept(BaseModel):
     )
 
 
-class Member(BaseModel):
+class Member(Sampled):
     """A customer who is in a segment."""
 
-    customer_id: int
     entered_at: datetime = Field(description="Wall time.")
 
 
@@ -278,7 +288,7 @@ async def roll_back_segment(name: Name, body: Rollback, ctx: Ctx, key: Operator,
 
 @router.delete("/{name}", status_code=204, responses=_CHANGE)
 async def delete_segment(name: Name, ctx: Ctx, _: Operator, audited: Audited) -> None:
-    """Forget a segment, its versions and members. Refused while a journey, another segment or the release has it."""
+    """Forget a segment, its versions and members. Refused while something is for it, or names it."""
     async with ctx.pool.acquire() as connection, connection.transaction():
         await segments.lock_definitions(connection)
         definitions = await segments.load(connection)
@@ -288,6 +298,8 @@ async def delete_segment(name: Name, ctx: Ctx, _: Operator, audited: Audited) ->
             raise Problem(409, "in_use", f"{name} is whom {', '.join(journeys)} is for; change the journey first")
         if naming := definitions.naming(name):
             raise Problem(409, "in_use", f"{name} is named by {', '.join(naming)}; change that first")
+        if waiting := await campaigns.for_segment(connection, name):
+            raise Problem(409, "in_use", f"{name} is whom {', '.join(waiting)} writes to; stop that first")
         if name in {each.name for each in segments_of(ctx.catalog)}:
             raise Problem(409, "in_use", f"{name} comes with the release and would be back at the next start")
         await segments.delete(connection, name)
@@ -305,7 +317,8 @@ async def list_members(
     """List who is in a segment, as last looked at, in the order of our numbers."""
     await _known(db, name)
     rows = await segments.members(db, name, after, limit + 1)
-    members = [Member.model_validate(dict(row)) for row in rows[:limit]]
+    ids = await customers.known_as(db, [row["customer_id"] for row in rows])
+    members = [Member(**row, user_id=ids.get(row["customer_id"])) for row in rows[:limit]]
     return Members(members=members, next=members[-1].customer_id if len(rows) > limit else None)
 
 
@@ -401,6 +414,7 @@ async def _previewed(
                 connection, form, definitions.forms, now, fresh=BASIS_LASTS, within=2 * EACH_WITHIN
             )
             found = await size(connection, form, definitions, now, sample=sample, count_within=count_within)
+            ids = await customers.known_as(connection, found.sample)
         except BadForm as error:
             raise _bad(error) from None
         except TimeoutError:
@@ -408,7 +422,7 @@ async def _previewed(
         except TooSlow:
             rule = "takes too long: some thousand customers could not be looked at in time; use fewer events"
             raise Problem(422, "too_slow", f"form: {rule}", [FieldError(field="form", rule=rule)]) from None
-    return _sized(found)
+    return _sized(found, ids)
 
 
 async def _known(db: Connection, name: str) -> Definitions:
@@ -452,7 +466,7 @@ def _overview(ctx: Context, definitions: Definitions, row: dict[str, Any]) -> Se
     )
 
 
-def _sized(found: Size) -> SegmentSize:
+def _sized(found: Size, ids: Mapping[int, str]) -> SegmentSize:
     return SegmentSize(
         customers=found.customers,
         least=found.least,
@@ -460,7 +474,7 @@ def _sized(found: Size) -> SegmentSize:
         of=found.of,
         share=round(found.share, 4),
         exact=found.exact,
-        sample=list(found.sample),
+        sample=[Sampled(customer_id=number, user_id=ids.get(number)) for number in found.sample],
     )
 
 

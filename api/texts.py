@@ -1,11 +1,13 @@
 """Texts without a release: a new version is drafted, checked, looked at, published, taken back."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.auditing import Audited
@@ -14,8 +16,9 @@ from api.customers import TEXT, existing
 from api.problems import FieldError, Problem, documented
 from api.whatsapp import submit_again
 from domain.messages import Channel, Content
-from store import customers, installation, texts
+from store import customers, enrolments, installation, texts
 from store.database import Connection
+from store.enrolments import Stay
 from store.texts import Name, Version
 from templates.checks import Checked, check
 from templates.letter import Footer
@@ -44,6 +47,14 @@ Edition = Annotated[
         description="The month it is for, as 2026-12; leave it out for a text that is for always.",
     ),
 ]
+
+
+def _name(group: Part, name: Part, channel: ByChannel, locale: Locale, edition: Edition = "") -> Name:
+    return Name(f"{group}/{name}", channel, locale, edition)
+
+
+Named = Annotated[Name, Depends(_name)]
+"""The text an address names."""
 
 
 class NewVersion(BaseModel):
@@ -78,6 +89,10 @@ class Draft(TextVersion):
     """A version, and what would keep it from being published."""
 
     problems: list[str] = Field(description="Why it cannot be published, each with its rule.")
+    unknown: list[str] = Field(
+        description="Variables that nothing provides. They have a default or are only asked for, so everybody would "
+        "read what stands in their place: publishing it has to be confirmed."
+    )
     variables: list[str]
     sample: Content | None = Field(description="The message with a value for every variable.")
     cost: str | None = Field(
@@ -107,6 +122,9 @@ class TextInUse(BaseModel):
     locale: str
     edition: str
     source: str | None = Field(description="What is sent now; None if there is no text for this month.")
+    broken: str | None = Field(
+        description="Why the version in use cannot be sent by this release: messages fail by it."
+    )
     variables: list[str]
     published: int | None = Field(description="The version in use; None: the file of the release.")
     versions: list[TextVersion] = Field(description="The newest first.")
@@ -118,8 +136,16 @@ class PreviewFor(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     user_id: str = Field(min_length=1, max_length=255, pattern=TEXT)
-    event: dict[str, Any] = Field(default={}, description="Properties of the event that began the journey.")
-    offer: dict[str, Any] | None = Field(default=None, description="What the journey's own facts would say.")
+    event: dict[str, Any] | None = Field(
+        default=None,
+        description="Properties of the event that began the journey; left out: of the customer's newest stay in one "
+        "that sends the text.",
+    )
+    facts: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="What the journey's own facts would say, by name; those left out are as of that stay.",
+        examples=[{"offer": {"bank": "Alfa"}}],
+    )
 
 
 _ERRORS = documented(401, 403, 404, 422, 503)
@@ -155,69 +181,40 @@ async def list_texts(_: Reader, ctx: Ctx, db: Db) -> list[KnownText]:
 
 
 @router.get("/{group}/{name}/{channel}/{locale}", responses=_ERRORS)
-async def read_text(
-    group: Part, name: Part, channel: ByChannel, locale: Locale, _: Reader, ctx: Ctx, db: Db, edition: Edition = ""
-) -> TextInUse:
+async def read_text(named: Named, _: Reader, ctx: Ctx, db: Db) -> TextInUse:
     """Read a text as it is sent now, with every version there was."""
-    named = Name(f"{group}/{name}", channel, locale, edition)
-    versions = await texts.versions(db, named)
-    published = next((each for each in versions if each.status == "published"), None)
-    text = _composed(ctx, named, published.source) if published else _file(ctx, named)
-    if text is None and not versions:
-        raise _unknown(named)
-    return TextInUse(
-        template=named.template,
-        channel=channel,
-        locale=locale,
-        edition=edition,
-        source=text.source if text else None,
-        variables=sorted(text.variables) if text else [],
-        published=published.number if published else None,
-        versions=[_told(each) for each in versions],
-    )
+    return await _in_use(ctx, db, named)
 
 
 @router.post("/{group}/{name}/{channel}/{locale}/versions", status_code=201, responses=_CHANGE)
 async def draft_text(
-    group: Part,
-    name: Part,
-    channel: ByChannel,
-    locale: Locale,
+    named: Named,
     body: NewVersion,
     ctx: Ctx,
     key: Operator,
     audited: Audited,
-    edition: Edition = "",
 ) -> Draft:
     """Keep a new version as a draft; 400 with the line where it is no text at all."""
-    named = Name(f"{group}/{name}", channel, locale, edition)
-    text = _composed(ctx, named, body.source)
+    _composed(ctx, named, body.source)
     async with ctx.pool.acquire() as connection, connection.transaction():
         await _must_be_known(ctx, connection, named)
         await texts.lock(connection, named)
         version = await texts.draft(connection, named, body.source, body.note, f"operator:{key.name}")
-        checked = await _checked(ctx, connection, text)
+        drafted = await _drafted(ctx, connection, named, version)
     audited.facts.update(_entered(named, version.number))
-    return _drafted(ctx, version, text, checked)
+    return drafted
 
 
 @router.get("/{group}/{name}/{channel}/{locale}/versions/{number}", responses=_ERRORS)
 async def read_version(
-    group: Part,
-    name: Part,
-    channel: ByChannel,
-    locale: Locale,
+    named: Named,
     number: Number,
     _: Reader,
     ctx: Ctx,
     db: Db,
-    edition: Edition = "",
 ) -> Draft:
     """Read one version, with what would keep it from being published."""
-    named = Name(f"{group}/{name}", channel, locale, edition)
-    version = await _version(db, named, number)
-    text = _composed(ctx, named, version.source)
-    return _drafted(ctx, version, text, await _checked(ctx, db, text))
+    return await _drafted(ctx, db, named, await _version(db, named, number))
 
 
 @router.post(
@@ -225,25 +222,23 @@ async def read_version(
     responses=documented(400, 401, 403, 404, 410, 422, 503),
 )
 async def preview_version(
-    group: Part,
-    name: Part,
-    channel: ByChannel,
-    locale: Locale,
+    named: Named,
     number: Number,
     body: PreviewFor,
     _: Reader,
     ctx: Ctx,
     db: Db,
-    edition: Edition = "",
 ) -> Content:
     """Write a version for a customer, with their own data; nothing is sent and no link is tracked."""
-    named = Name(f"{group}/{name}", channel, locale, edition)
     version = await _version(db, named, number)
-    customer = await customers.profile(db, await existing(ctx, db, body.user_id))
+    customer = await existing(ctx, db, body.user_id)
+    stay = await _newest_stay(ctx, db, named, customer)
+    facts = await enrolments.facts(db, ctx.catalog.journeys[stay.journey].facts, stay.id) if stay else {}
     values = {
-        "customer": customer["traits"],
-        "event": body.event,
-        "offer": body.offer,
+        **facts,
+        **body.facts,
+        "customer": (await customers.profile(db, customer))["traits"],
+        "event": (stay.trigger if stay else {}) if body.event is None else body.event,
         "site": str(ctx.deployment.site).rstrip("/"),
         "company": ctx.deployment.company,
     }
@@ -252,88 +247,124 @@ async def preview_version(
     try:
         return _composed(ctx, named, version.source).render(values, track=lambda url: url, footer=footer)
     except RenderError as error:
-        raise _refused("source", error.reason) from None
+        hint = "" if stay else "; the customer has been in no journey that sends this text, so give event and facts"
+        raise _refused("source", f"{error.reason}{hint}") from None
 
 
 @router.post("/{group}/{name}/{channel}/{locale}/versions/{number}/publish", responses=_CHANGE)
 async def publish_version(
-    group: Part,
-    name: Part,
-    channel: ByChannel,
-    locale: Locale,
+    named: Named,
     number: Number,
     ctx: Ctx,
     key: Operator,
     audited: Audited,
-    edition: Edition = "",
+    confirm: Annotated[bool, Query(description="Variables that nothing provides are meant.")] = False,
 ) -> TextVersion:
-    """Let running journeys use a version from their next send on; 400 with every rule it breaks."""
-    named = Name(f"{group}/{name}", channel, locale, edition)
+    """Let running journeys use a version from their next send on; 400 with every rule it breaks.
+
+    One with a variable that nothing provides, though it has a default, is refused unless it is confirmed.
+    """
     async with ctx.pool.acquire() as connection, connection.transaction():
         await texts.lock(connection, named)
         version = await _version(connection, named, number)
         if version.status == "published":
             raise Problem(409, "published_already", "this version is in use already")
         text = _composed(ctx, named, version.source)
-        if problems := (await _checked(ctx, connection, text)).problems:
+        checked = await _checked(ctx, connection, text)
+        if checked.problems:
+            raise Problem(400, "invalid_text", "; ".join(checked.problems), _about_source(checked.problems))
+        if checked.unknown and not confirm:
+            problems = [f"{name}: nothing provides this variable" for name in checked.unknown]
             raise Problem(
-                400,
-                "invalid_text",
-                "; ".join(problems),
-                [FieldError(field="source", rule=problem) for problem in problems],
+                409,
+                "unknown_variables",
+                f"{'; '.join(problems)}, so everybody would read what stands in its place; mend it, or confirm that "
+                "it is meant",
+                _about_source(problems),
             )
         await texts.publish(connection, named, number, f"operator:{key.name}")
         audited.facts.update(_entered(named, number))
-        if channel is Channel.WHATSAPP:
-            await submit_again(ctx, connection, text, edition, f"operator:{key.name}")
+        if named.channel is Channel.WHATSAPP:
+            await submit_again(ctx, connection, text, named.edition, f"operator:{key.name}")
         return _told(await _version(connection, named, number))
 
 
 @router.post("/{group}/{name}/{channel}/{locale}/rollback", responses=_CHANGE)
 async def roll_back(
-    group: Part,
-    name: Part,
-    channel: ByChannel,
-    locale: Locale,
+    named: Named,
     ctx: Ctx,
     key: Operator,
     audited: Audited,
-    edition: Edition = "",
+    version: Annotated[
+        int | None,
+        Query(ge=1, le=2**31 - 1, description="The version to take back; 409 if another one is in use by now."),
+    ] = None,
 ) -> TextInUse:
-    """Take the version in use back: the one before it is used again, or the file of the release."""
-    named, by = Name(f"{group}/{name}", channel, locale, edition), f"operator:{key.name}"
+    """Take the version in use back: the one that it replaced is used again, or the file of the release."""
+    by = f"operator:{key.name}"
     async with ctx.pool.acquire() as connection, connection.transaction():
         await texts.lock(connection, named)
-        if not any(each.status == "published" for each in await texts.versions(connection, named)):
+        versions = await texts.versions(connection, named)
+        in_use = next((each.number for each in versions if each.status == "published"), None)
+        if in_use is None:
             raise Problem(409, "not_published", "no version is in use; the file of the release is")
+        if version not in (None, in_use):
+            raise Problem(409, "another_in_use", f"version {in_use} is in use by now, not {version}")
         before = await texts.published_before(connection, named)
         if before is None:
             await texts.retire(connection, named, by)
         else:
             await texts.publish(connection, named, before, by)
         audited.facts.update(_entered(named, before))
-        return await read_text(group, name, channel, locale, key, ctx, connection, edition)
+        return await _in_use(ctx, connection, named)
 
 
 @router.delete("/{group}/{name}/{channel}/{locale}/versions/{number}", status_code=204, responses=_ERRORS)
 async def discard_draft(
-    group: Part,
-    name: Part,
-    channel: ByChannel,
-    locale: Locale,
+    named: Named,
     number: Number,
     ctx: Ctx,
     _: Operator,
     audited: Audited,
-    edition: Edition = "",
 ) -> None:
     """Forget a draft; what was published once stays in the history."""
-    named = Name(f"{group}/{name}", channel, locale, edition)
     async with ctx.pool.acquire() as connection, connection.transaction():
         await texts.lock(connection, named)
         if not await texts.discard(connection, named, number):
             raise Problem(404, "not_found", "there is no such draft")
     audited.facts.update(_entered(named, number))
+
+
+async def _in_use(ctx: Context, connection: Connection, named: Name) -> TextInUse:
+    """Tell what is sent now, and what was before."""
+    versions = await texts.versions(connection, named)
+    published = next((each for each in versions if each.status == "published"), None)
+    text, broken = _file(ctx, named), None
+    if published:
+        try:
+            text = ctx.texts.compose(named.template, named.channel, named.locale, published.source)
+        except BadText as error:
+            # A release may have forgotten what an earlier one knew.
+            text, broken = None, str(error)
+    elif text is None and not versions:
+        raise _unknown(named)
+    return TextInUse(
+        template=named.template,
+        channel=named.channel,
+        locale=named.locale,
+        edition=named.edition,
+        source=published.source if published else text.source if text else None,
+        broken=broken,
+        variables=sorted(text.variables) if text else [],
+        published=published.number if published else None,
+        versions=[_told(each) for each in versions],
+    )
+
+
+async def _newest_stay(ctx: Context, connection: Connection, named: Name, customer: int) -> Stay | None:
+    """Return a customer's newest stay in a journey that sends a text."""
+    senders = {each.journey.name for each in await _senders(ctx) if each.sends(named.template, named.channel)}
+    return await enrolments.newest(connection, customer, senders)
 
 
 def _composed(ctx: Context, named: Name, source: str) -> Text:
@@ -413,7 +444,7 @@ async def _senders(ctx: Context) -> list[_Sender]:
 
 
 async def _checked(ctx: Context, connection: Connection, text: Text, *, campaign: bool = False) -> Checked:
-    traits = {name.split(".")[1] for name in text.variables if name.startswith("customer.")}
+    traits = {re.split(r"[.\[]", name)[1] for name in text.variables if name.startswith("customer.")}
     provided = {f"customer.{name}" for name in await texts.traits_seen(connection, sorted(traits))}
     if campaign or text.template.startswith(FOR_CAMPAIGNS):
         provided |= OF_CAMPAIGNS
@@ -423,7 +454,14 @@ async def _checked(ctx: Context, connection: Connection, text: Text, *, campaign
     if not campaign and (file := _file(ctx, Name(text.template, text.channel, text.locale))):
         # What the file of the release speaks of is there.
         provided |= file.variables
-    return check(text, sorted(provided), company=ctx.deployment.company, site=str(ctx.deployment.site).rstrip("/"))
+    return check(
+        text,
+        sorted(provided),
+        known=ctx.texts.traits,
+        track=ctx.links.tracked(UUID(int=0), 0),
+        company=ctx.deployment.company,
+        site=str(ctx.deployment.site).rstrip("/"),
+    )
 
 
 def _provided(text: Text, journeys: Iterable[Declaration]) -> set[str]:
@@ -454,14 +492,26 @@ def _told(version: Version) -> TextVersion:
     return TextVersion.model_validate(version, from_attributes=True)
 
 
-def _drafted(ctx: Context, version: Version, text: Text, checked: Checked) -> Draft:
+async def _drafted(ctx: Context, connection: Connection, named: Name, version: Version) -> Draft:
+    try:
+        text = ctx.texts.compose(named.template, named.channel, named.locale, version.source)
+    except BadText as error:
+        return Draft(
+            **_told(version).model_dump(), problems=[str(error)], unknown=[], variables=[], sample=None, cost=None
+        )
+    checked = await _checked(ctx, connection, text)
     return Draft(
         **_told(version).model_dump(),
         problems=list(checked.problems),
+        unknown=list(checked.unknown),
         variables=sorted(text.variables),
         sample=checked.sample,
         cost=ctx.deployment.tariffs.spoken(checked.sample) if checked.sample else None,
     )
+
+
+def _about_source(rules: Iterable[str]) -> list[FieldError]:
+    return [FieldError(field="source", rule=rule) for rule in rules]
 
 
 def _unknown(named: Name) -> Problem:

@@ -150,8 +150,8 @@ async def submit(ctx: Context, connection: Connection, text: Text, edition: str,
 
 
 async def submit_again(ctx: Context, connection: Connection, text: Text, edition: str, by: str) -> None:
-    """Have a text reviewed that was reviewed before, and has been changed."""
-    if await whatsapp.submitted_before(connection, text.template, text.locale, edition):
+    """Have a text reviewed that was reviewed before, and has been changed; that of a month when it is published."""
+    if edition or await whatsapp.submitted_before(connection, text.template, text.locale, edition):
         await submit(ctx, connection, text, edition, by)
 
 

@@ -49,14 +49,24 @@ def list_segments() -> None:
 
 
 @segments.command(epilog=WHERE)
-def show(segment: Name) -> None:
+def show(
+    segment: Name,
+    version: Annotated[
+        int | None, typer.Option(min=1, help="The form of this version, and not of the one now.")
+    ] = None,
+) -> None:
     """Show a segment: its form, every version there was, and the last scans.
 
     Example: journeys segments show not_seen_30_days
     """
     found = ask(lambda installation: installation.get(f"/v1/segments/{_path(segment)}"))
     console.print(f"{found['story']} {found['members']:,} members.", markup=False, highlight=False)
-    console.print_json(orjson.dumps(found["form"]).decode())
+    form = found["form"]
+    if version is not None:
+        form = next((each["form"] for each in found["versions"] if each["version"] == version), None)
+        if form is None:
+            fail(f"{segment} has no version {version}; the newest is {found['version']}")
+    console.print_json(orjson.dumps(form).decode())
     versions = Table("version", "written", "note", box=None, pad_edge=False)
     for each in found["versions"]:
         mark = "*" if each["current"] else ""
@@ -81,7 +91,7 @@ def preview(
     exact: Annotated[bool, typer.Option("--exact", help="Count everybody, however many there are.")] = False,
     sample: Annotated[int, typer.Option(min=0, max=100, help="How many of them to name.")] = 10,
 ) -> None:
-    """Tell how many a form would hold now, and name some by our numbers; nothing is kept.
+    """Tell how many a form would hold now, and name some; nothing is kept.
 
     Example: journeys segments preview segments/library/not_seen_30_days.json
     """
@@ -235,13 +245,14 @@ def _print_size(found: dict[str, Any]) -> None:
         highlight=False,
     )
     if found["sample"]:
-        console.print(f"Some of them: {', '.join(map(str, found['sample']))}", highlight=False)
+        some = (each["user_id"] or f"number {each['customer_id']}" for each in found["sample"])
+        console.print(f"Some of them: {', '.join(some)}", highlight=False, markup=False)
 
 
 def _grow(tree: Tree, found: dict[str, Any]) -> None:
     """Add a condition: whether it holds, its words, and what it looks at."""
     actual = "" if found["parts"] else f": {orjson.dumps(found['actual']).decode()}"
-    branch = tree.add(f"{'yes' if found['holds'] else 'no '} {found['says']}{actual}", highlight=False)
+    branch = tree.add(f"{'✓' if found['holds'] else '✗'} {found['says']}{actual}", highlight=False)
     for part in found["parts"]:
         _grow(branch, part)
 

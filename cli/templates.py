@@ -3,6 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import orjson
 import typer
@@ -30,8 +31,10 @@ def _path(text: str) -> str:
     return f"/v1/texts/{text}"
 
 
-def _of(edition: str) -> str:
-    return f"?edition={edition}" if edition else ""
+def _of(edition: str, **more: str) -> str:
+    """Return what follows the path: only what is given."""
+    given = {name: value for name, value in {"edition": edition, **more}.items() if value}
+    return f"?{urlencode(given)}" if given else ""
 
 
 @templates.command("list", epilog=WHERE)
@@ -61,6 +64,7 @@ def show(
     text: Which,
     edition: Edition = "",
     source: Annotated[bool, typer.Option("--source", help="Only the text, as a file has it.")] = False,
+    version: Annotated[int | None, typer.Option(min=1, help="Of this version, and not of what is sent now.")] = None,
 ) -> None:
     """Show a text as it is sent now, and every version there was: who wrote, published and retired it, and when.
 
@@ -68,11 +72,18 @@ def show(
     journeys templates show abandoned_application/full/email/en --source > full.md
     """
     found = ask(lambda installation: installation.get(_path(text), edition=edition or None))
-    if found["source"] is None and source:
+    shown = found["source"]
+    if version is not None:
+        shown = next((each["source"] for each in found["versions"] if each["number"] == version), None)
+        if shown is None:
+            fail(f"there is no version {version} of this text")
+    if shown is None and source:
         fail("there is no text for this month")
-    typer.echo(found["source"] if found["source"] is not None else "There is no text for this month.")
+    typer.echo(shown if shown is not None else "There is no text for this month.")
     if source:
         return
+    if found["broken"]:
+        console.print(f"It cannot be sent by this release: {found['broken']}", style="red", markup=False)
     table = Table("version", "status", "written", "published", "retired", "note", box=None, pad_edge=False)
     for each in found["versions"]:
         table.add_row(
@@ -104,6 +115,10 @@ def draft(
     console.print(f"Draft {made['number']}, it uses: {', '.join(made['variables']) or 'no variables'}", highlight=False)
     if made["sample"]:
         _print_content(made["sample"])
+    if made["cost"]:
+        console.print(f"costs: {made['cost']}", markup=False, highlight=False)
+    for name in made["unknown"]:
+        console.print(f"publish it with --confirm only if meant: nothing provides {name}", style="yellow", markup=False)
     for problem in made["problems"]:
         console.print(f"cannot be published: {problem}", style="red", markup=False, highlight=False)
 
@@ -113,39 +128,70 @@ def preview(
     text: Which,
     number: VersionNumber,
     customer: Annotated[str, typer.Option(help="The backend's id of the customer to write it for.")],
-    event: Annotated[str, typer.Option(help="Properties of the trigger, JSON.")] = "{}",
+    event: Annotated[
+        str | None, typer.Option(help="Properties of the trigger, JSON; else of their newest stay.")
+    ] = None,
+    facts: Annotated[str | None, typer.Option(help="The journey's own facts, JSON; else as of that stay.")] = None,
     edition: Edition = "",
 ) -> None:
-    """Write a version for a customer with their own data; nothing is sent.
+    """Write a version for a customer with their own data and those of their newest stay; nothing is sent.
 
     Example: journeys templates preview abandoned_application/full/email/en 2 --customer client-4711
     """
-    try:
-        body = {"user_id": customer, "event": orjson.loads(event)}
-    except orjson.JSONDecodeError:
-        fail('--event must be JSON, such as {"application_id": "A-1"}')
+    body = {"user_id": customer, "event": _json("--event", event), "facts": _json("--facts", facts) or {}}
     path = f"{_path(text)}/versions/{number}/preview{_of(edition)}"
     _print_content(ask(lambda installation: installation.post(path, body)))
 
 
+def _json(option: str, given: str | None) -> Any:
+    try:
+        return None if given is None else orjson.loads(given)
+    except orjson.JSONDecodeError:
+        fail(f'{option} must be JSON, such as {{"application_id": "A-1"}}')
+
+
 @templates.command(epilog=WHERE)
-def publish(text: Which, number: VersionNumber, edition: Edition = "") -> None:
+def publish(
+    text: Which,
+    number: VersionNumber,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Variables that nothing provides are meant.")] = False,
+    edition: Edition = "",
+) -> None:
     """Let running journeys use a version from their next send on.
 
     Example: journeys templates publish abandoned_application/full/email/en 2
     """
-    path = f"{_path(text)}/versions/{number}/publish{_of(edition)}"
+    path = f"{_path(text)}/versions/{number}/publish{_of(edition, confirm='true' if confirm else '')}"
     ask(lambda installation: installation.post(path))
     console.print(f"Version {number} is in use.")
 
 
 @templates.command(epilog=WHERE)
-def rollback(text: Which, edition: Edition = "") -> None:
-    """Take the version in use back: the one before it is used again, or the file of the release.
+def discard(text: Which, number: VersionNumber, edition: Edition = "") -> None:
+    """Forget a draft; what was published once stays in the history.
 
-    Example: journeys templates rollback abandoned_application/full/email/en
+    Example: journeys templates discard abandoned_application/full/email/en 2
     """
-    found = ask(lambda installation: installation.post(f"{_path(text)}/rollback{_of(edition)}"))
+    ask(lambda installation: installation.delete(f"{_path(text)}/versions/{number}{_of(edition)}"))
+    console.print(f"Draft {number} is forgotten.")
+
+
+@templates.command(epilog=WHERE)
+def rollback(
+    text: Which,
+    number: Annotated[
+        int | None, typer.Argument(min=1, help="The version to take back; refused if another one is in use by now.")
+    ] = None,
+    edition: Edition = "",
+) -> None:
+    """Take the version in use back: the one that it replaced is used again, or the file of the release.
+
+    Example: journeys templates rollback abandoned_application/full/email/en 2
+    """
+    path = f"{_path(text)}/rollback{_of(edition, version=str(number or ''))}"
+    found = ask(lambda installation: installation.post(path))
+    if found["broken"]:
+        console.print(f"It cannot be sent by this release: {found['broken']}", style="red", markup=False)
     console.print(f"Version {found['published']} is in use." if found["published"] else "The file is in use.")
 
 

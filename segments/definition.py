@@ -52,6 +52,11 @@ class Coded:
     sql: str
     basis: str | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever its SQL does."""
+        return sha256(f"{self.name}:{self.sql}:{self.basis}".encode()).hexdigest()[:16]
+
     def basis_key(self, parameters: CodedParameters) -> str:
         """Return the name under which the basis is kept: forms that need the same one share it."""
         names = set(_PLACEHOLDER.findall(self.basis or ""))

@@ -96,6 +96,15 @@ async def with_work_left(connection: Connection) -> list[Kept]:
     return [_kept(row) for row in rows]
 
 
+async def for_segment(connection: Connection, segment: str) -> list[str]:
+    """Return the campaigns for a segment that are under way, by name; a draft is checked when it is started."""
+    rows = await connection.fetch(
+        "select name from campaigns where form ->> 'segment' = $1 and status in ('running', 'paused') order by name",
+        segment,
+    )
+    return [row["name"] for row in rows]
+
+
 async def discard(connection: Connection, name: str) -> bool:
     """Forget a campaign that has not begun; False if it has."""
     done: str = await connection.execute("delete from campaigns where name = $1 and status = 'draft'", name)

@@ -228,7 +228,8 @@ async def merge(connection: Connection, loser: int, winner: int) -> list[int]:
         update customers w set
             email = coalesce(w.email, l.email), phone = coalesce(w.phone, l.phone),
             time_zone = coalesce(w.time_zone, l.time_zone), locale = coalesce(w.locale, l.locale),
-            traits = l.traits || w.traits, identified_at = greatest(w.identified_at, l.identified_at)
+            traits = l.traits || w.traits, identified_at = greatest(w.identified_at, l.identified_at),
+            created_at = least(w.created_at, l.created_at)
         from customers l where l.id = $1 and w.id = $2
         """,
         loser,
@@ -284,6 +285,18 @@ async def any_identity(connection: Connection, customer: int) -> dict[str, str]:
     if row is None:
         return {}
     return {"userId" if row["kind"] == "user" else "anonymousId": row["value"]}
+
+
+async def known_as(connection: Connection, customers: Sequence[int]) -> dict[int, str]:
+    """Return an id by which calls name each customer: a user id if there is one, else an anonymous one."""
+    rows = await connection.fetch(
+        """
+        select distinct on (customer_id) customer_id, value from identities where customer_id = any($1)
+        order by customer_id, kind desc, value
+        """,
+        customers,
+    )
+    return {row["customer_id"]: row["value"] for row in rows}
 
 
 async def profile(connection: Connection, customer: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Enrolments: who is in which journey, and what has been decided about their stay."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,11 +12,11 @@ from store.database import Connection
 
 @dataclass(frozen=True)
 class Stay:
-    """A stay that is not over.
+    """A stay of a customer in a journey.
 
     Attributes:
         trigger: Properties of the event that began it.
-        outcome: Decided already, though the run has not ended yet.
+        outcome: Decided, though the run may not have ended yet.
     """
 
     id: int
@@ -66,6 +66,22 @@ async def running(connection: Connection, customer: int) -> list[Stay]:
     """Return the stays of a customer whose runs have not ended."""
     rows = await connection.fetch(f"{_STAY} where e.customer_id = $1 and e.ended_at is null order by e.id", customer)
     return [Stay(*row.values()) for row in rows]
+
+
+async def newest(connection: Connection, customer: int, journeys: Iterable[str]) -> Stay | None:
+    """Return the newest stay of a customer in any of some journeys, whether it is over or not."""
+    row = await connection.fetchrow(
+        f"{_STAY} where e.customer_id = $1 and e.journey = any($2) order by e.id desc limit 1", customer, list(journeys)
+    )
+    return Stay(*row.values()) if row else None
+
+
+async def facts(
+    connection: Connection, declared: Mapping[str, str], enrolment: int
+) -> dict[str, dict[str, Any] | None]:
+    """Return the row that each fact a journey declares gives of a stay, by name; None where there is none."""
+    found = {name: await connection.fetchrow(sql, enrolment) for name, sql in declared.items()}
+    return {name: dict(row) if row else None for name, row in found.items()}
 
 
 async def decide_outcome(connection: Connection, enrolments: Sequence[int], outcome: Outcome, event: int) -> None:

@@ -86,13 +86,13 @@ async def inside(
     customers: Sequence[int],
     now: datetime,
     *,
-    within: float = PAGE_WITHIN,
+    within: float | None = None,
 ) -> list[int]:
     """Return which customers are in by a form now.
 
     Args:
         now: Wall time.
-        within: Wall seconds it may take.
+        within: Wall seconds it may take; `PAGE_WITHIN` if nothing is said.
 
     Raises:
         TimeoutError: It takes longer.
@@ -105,7 +105,7 @@ async def inside(
         sql, values = query.written(
             f"select c.id from customers c where c.id = any({CUSTOMERS}) and {ALIVE} and {query.holds} order by c.id"
         )
-        rows = await connection.fetch(sql, ids, *values, timeout=within)
+        rows = await connection.fetch(sql, ids, *values, timeout=within or PAGE_WITHIN)
         found += [row["id"] for row in rows]
     return found
 
@@ -281,15 +281,22 @@ async def to_look_at(connection: Connection, now: datetime, limit: int) -> ToLoo
     )
 
 
-async def looked_at(connection: Connection, done: ToLookAt, looks: Mapping[int, datetime]) -> None:
-    """Record that customers were looked at.
+async def looked_at(
+    connection: Connection, definitions: Definitions, done: ToLookAt, looks: Mapping[int, datetime]
+) -> bool:
+    """Record that customers were looked at; nothing, and False, if segments were changed since they were read.
 
-    What was put there meanwhile stays: another touch, or another time to look.
+    What was put there meanwhile stays: another touch, or another time to look. But a scan by another definition may
+    have left its own time to the earlier one that was there, and would lose it with that.
 
     Args:
+        definitions: By which they were looked at.
         looks: Whom to look at again, and when, though nothing happens to them.
     """
     async with connection.transaction():
+        await segments.lock_definitions(connection)
+        if (await segments.load(connection)).versions != definitions.versions:
+            return False
         await connection.execute("delete from segment_touches where id = any($1)", done.touches)
         await connection.execute(
             """
@@ -300,6 +307,7 @@ async def looked_at(connection: Connection, done: ToLookAt, looks: Mapping[int, 
             list(done.due.values()),
         )
         await look_again(connection, looks)
+    return True
 
 
 async def look_again(connection: Connection, looks: Mapping[int, datetime]) -> None:
@@ -501,6 +509,27 @@ async def finish_scan(connection: Connection, evaluation: int, failed: str | Non
             """,
             evaluation,
         )
+
+
+async def given_up(connection: Connection, definitions: Definitions) -> set[str]:
+    """Return the segments whose last scan, by what they mean now, found them too slow."""
+    rows = await connection.fetch(
+        """
+        select s.name, e.meaning from segments s join lateral (
+            select meaning, failed from segment_evaluations where segment_id = s.id order by id desc limit 1
+        ) e on e.failed = 'too_slow'
+        """
+    )
+    return {
+        row["name"]
+        for row in rows
+        if row["name"] in definitions.by_name and definitions.meaning(row["name"]) == row["meaning"]
+    }
+
+
+async def doubt(connection: Connection, segment: Definition) -> None:
+    """Have everybody looked at by a segment again: some could not be."""
+    await connection.execute("update segments set scanned = '' where id = $1", segment.id)
 
 
 async def record_look(connection: Connection, started_at: datetime) -> int:

@@ -11,7 +11,7 @@ import asyncpg
 import orjson
 
 from segments import form as forms
-from segments.condition import check
+from segments.condition import check, coded_in
 from segments.form import BadForm, Condition
 from store.database import Connection
 
@@ -26,7 +26,8 @@ class Definition:
     """A segment as it is defined now.
 
     Attributes:
-        scanned: The meaning by which all customers were last looked at; None if they never were.
+        scanned: The meaning by which all customers were last looked at; None if they never were, "" if some could
+            not be since.
         scanned_at: When that scan began, wall time.
     """
 
@@ -52,6 +53,11 @@ class Definitions:
     unreadable: Mapping[str, str]
 
     @property
+    def versions(self) -> set[tuple[int, int]]:
+        """Which version each segment is of, both by number."""
+        return {(each.id, each.version) for each in self.by_name.values()}
+
+    @property
     def forms(self) -> dict[str, Condition]:
         """The form of each, by name."""
         return {name: each.form for name, each in self.by_name.items()}
@@ -68,10 +74,11 @@ class Definitions:
         return sorted(found.values(), key=lambda each: each.name)
 
     def meaning(self, name: str) -> str:
-        """Return what a segment means, as a code: it changes with its form and with those it names."""
+        """Return what a segment means, as a code: it changes with its form, those it names, and SQL in the code."""
         own = self.by_name[name]
         rest = [(each.name, forms.written(each.form)) for each in self.among(own.form)]
-        body = orjson.dumps([forms.written(own.form), rest], option=orjson.OPT_SORT_KEYS)
+        code = sorted({each.code.fingerprint for each in coded_in(own.form, self.forms)})
+        body = orjson.dumps([forms.written(own.form), rest, *code], option=orjson.OPT_SORT_KEYS)
         return sha256(body).hexdigest()[:16]
 
     def naming(self, name: str) -> list[str]:

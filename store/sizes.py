@@ -127,7 +127,7 @@ def _some(found: Sequence[int], count: int) -> list[int]:
 def _between(found: int, of: int) -> tuple[float, float]:
     """Return the share's limits (E. B. Wilson, Journal of the American Statistical Association 22, 1927)."""
     if of == 0:
-        return 0.0, 0.0
+        return 0.0, 1.0
     share = found / of
     middle = (share + Z * Z / (2 * of)) / (1 + Z * Z / of)
     width = Z / (1 + Z * Z / of) * math.sqrt(share * (1 - share) / of + Z * Z / (4 * of * of))

@@ -54,6 +54,8 @@ class Version:
 
 _COLUMNS = "number, source, status, note, created_by, created_at, published_by, published_at, retired_by, retired_at"
 _NAMED = "template = $1 and channel = $2 and locale = $3 and edition = $4"
+_KEPT = "(status = 'draft' or published_at is not null)"
+"""All but discarded drafts, of which only the number is left: no other version gets it."""
 
 
 async def published(
@@ -97,13 +99,17 @@ async def draft(connection: Connection, name: Name, source: str, note: str | Non
 
 async def versions(connection: Connection, name: Name) -> list[Version]:
     """Return every version of a text, the newest first."""
-    rows = await connection.fetch(f"select {_COLUMNS} from texts where {_NAMED} order by number desc", *name.key)
+    rows = await connection.fetch(
+        f"select {_COLUMNS} from texts where {_NAMED} and {_KEPT} order by number desc", *name.key
+    )
     return [Version(*row.values()) for row in rows]
 
 
 async def version(connection: Connection, name: Name, number: int) -> Version | None:
     """Return one version of a text."""
-    row = await connection.fetchrow(f"select {_COLUMNS} from texts where {_NAMED} and number = $5", *name.key, number)
+    row = await connection.fetchrow(
+        f"select {_COLUMNS} from texts where {_NAMED} and number = $5 and {_KEPT}", *name.key, number
+    )
     return Version(*row.values()) if row else None
 
 
@@ -150,19 +156,22 @@ async def published_before(connection: Connection, name: Name) -> int | None:
 async def discard(connection: Connection, name: Name, number: int) -> bool:
     """Forget a draft; False if there is no such draft."""
     done: str = await connection.execute(
-        f"delete from texts where {_NAMED} and number = $5 and status = 'draft'", *name.key, number
+        f"update texts set status = 'retired', source = '', note = null where {_NAMED} and number = $5 "
+        "and status = 'draft'",
+        *name.key,
+        number,
     )
-    return done != "DELETE 0"
+    return done != "UPDATE 0"
 
 
 async def written(connection: Connection) -> list[asyncpg.Record]:
     """Return every text that has versions, with the published one and how many drafts wait."""
     rows: list[asyncpg.Record] = await connection.fetch(
-        """
+        f"""
         select template, channel, locale, edition, max(number) as newest,
                max(number) filter (where status = 'published') as published,
                count(*) filter (where status = 'draft') as drafts
-        from texts group by template, channel, locale, edition order by template, channel, locale, edition
+        from texts where {_KEPT} group by template, channel, locale, edition order by template, channel, locale, edition
         """
     )
     return rows

@@ -1,18 +1,33 @@
 """Whether a new version of a text can be sent: its variables exist, its links are links, it is not too long."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from domain.messages import Channel, Content, WhatsAppContent
 from templates.files import SESSION
 from templates.letter import Footer
 from templates.limits import too_long
-from templates.renderer import MissingVariable, RenderError, Text
+from templates.renderer import AFTER_URL, MissingVariable, RenderError, Text
 from templates.whatsapp import NoTemplate, form_of, media_problems
 
 _FOOTER = Footer("Example Street 1", "https://example.com/u", "https://example.com/p")
 LONGEST_TRACKED = "https://example.com/r/" + "x" * 60
 """Stands for a tracked link, as long as real ones."""
+
+ALWAYS = ("company", "site")
+"""Variables every text has."""
+
+WHOLE = ("customer", "event")
+"""What every text has too, whatever is in it."""
+
+READ_AS_LINKS = (Channel.EMAIL, Channel.SMS, Channel.WHATSAPP, Channel.INBOX)
+"""Channels whose readers can follow what looks like an address."""
+
+BARE_ADDRESS = re.compile(r"(?<![\w@./:-])(?:www\.\w|(?:[a-z0-9-]+\.)+(?:[a-z]{2,}|рф)/)[^\s<>()\[\]\"«»]*", re.I)
+"""An address without its scheme: ``www.bank.example``, ``t.me/bank``."""
+
+MARKDOWN_LINK = re.compile(r"\[[^\]]*\]\([^)]*\)")
 
 
 @dataclass(frozen=True)
@@ -21,36 +36,65 @@ class Checked:
 
     Attributes:
         problems: Why it cannot be published, each with its rule.
+        unknown: Variables that nothing provides and that may be missing, so that a default stands in their place.
         sample: It, with a value for every variable; None if it cannot be written.
     """
 
     problems: tuple[str, ...]
+    unknown: tuple[str, ...]
     sample: Content | None
 
 
-def check(text: Text, provided: Iterable[str], *, company: str, site: str, track: str = LONGEST_TRACKED) -> Checked:
+def check(
+    text: Text,
+    provided: Iterable[str],
+    *,
+    known: Iterable[str] = (),
+    company: str,
+    site: str,
+    track: str = LONGEST_TRACKED,
+) -> Checked:
     """Write a text with a value for every variable that something provides, and look at it.
 
     Args:
         provided: Names of variables that will have values, such as ``event.application_id``.
+        known: Names of variables that may have none, but are no mistake.
         track: Stands for each tracked link.
     """
+    provided = list(provided)
     given = {**_values(provided), "company": company, "site": site}
+    unknown = tuple(sorted(name for name in text.variables if not _is_known(name, {*ALWAYS, *provided, *known})))
     problems = [] if text.channel is not Channel.WHATSAPP or text.category else ["category: is required for whatsapp"]
     if text.channel is Channel.WHATSAPP and text.category not in (None, SESSION):
         try:
             form_of(text, company=company, site=site)
         except NoTemplate as refused:
-            return Checked(tuple(refused.problems), None)
+            return Checked(tuple(refused.problems), unknown, None)
+    problems += _untracked(text)
     try:
         sample = text.render(given, track=lambda _: track, footer=_FOOTER)
     except MissingVariable as missing:
-        return Checked((*problems, f"{missing.name}: nothing provides this variable"), None)
+        return Checked((*problems, f"{missing.name}: nothing provides this variable"), unknown, None)
     except RenderError as error:
-        return Checked((*problems, error.reason), None)
+        return Checked((*problems, error.reason), unknown, None)
     if isinstance(sample, WhatsAppContent):
         problems += media_problems(sample.media)
-    return Checked((*problems, *too_long(sample)), sample)
+    return Checked((*problems, *too_long(sample)), unknown, sample)
+
+
+def _is_known(name: str, known: Collection[str]) -> bool:
+    """Whether a variable, or what it is a part of, is among some."""
+    return name in WHOLE or any(name == each or name.startswith((f"{each}.", f"{each}[")) for each in known)
+
+
+def _untracked(text: Text) -> list[str]:
+    """Return the addresses that phones and mail programs make links of, and we do not: nobody sees who follows them."""
+    if text.channel not in READ_AS_LINKS:
+        return []
+    found = BARE_ADDRESS.findall(MARKDOWN_LINK.sub("", text.file.words))
+    return [
+        f"body: {address.rstrip(AFTER_URL)} is no link that is tracked; begin it with https://" for address in found
+    ]
 
 
 def _values(names: Iterable[str]) -> Mapping[str, object]:

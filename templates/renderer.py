@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import assert_never
 
@@ -171,6 +172,11 @@ class Texts:
 
     def __iter__(self) -> Iterator[Text]:
         return iter(self._texts.values())
+
+    @cached_property
+    def traits(self) -> frozenset[str]:
+        """The traits any text speaks of, such as ``customer.first_name``."""
+        return frozenset(name for text in self for name in text.variables if name.startswith("customer."))
 
     def get(self, template: str, channel: Channel, language: str) -> Text | None:
         """Return the text in exactly a language, if there is one."""

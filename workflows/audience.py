@@ -53,7 +53,7 @@ class InSegment(OfSegment):
 
 
 class Enters(OfSegment):
-    """A start: entering a segment, whatever becomes of the membership after.
+    """A start, goal or exit: entering a segment. Whoever it starts a journey for may leave the segment after.
 
     Example:
         @journey(starts_on=Enters("credit_interest_cold"))
@@ -61,6 +61,17 @@ class Enters(OfSegment):
 
     def __init__(self, segment: str) -> None:
         super().__init__(SegmentEntered, _is(segment), segment=segment)
+
+
+class Leaves(OfSegment):
+    """A start, goal or exit: leaving a segment.
+
+    Example:
+        @journey(starts_on=Leaves("repeat_customers"))
+    """
+
+    def __init__(self, segment: str) -> None:
+        super().__init__(SegmentLeft, _is(segment), segment=segment)
 
 
 def _is(segment: str) -> Any:
@@ -135,13 +146,13 @@ def check_segments(catalog: "Catalog", known: Collection[str]) -> None:
 
 
 def _mistakes(declaration: "Declaration", known: Collection[str]) -> Iterator[str]:
-    for rule in _rules(declaration):
-        if not isinstance(rule, InSegment | Enters):
-            continue
-        if rule.segment not in known:
+    named = {rule.segment: None for rule in _rules(declaration) if isinstance(rule, OfSegment)}
+    for segment in named:
+        if segment not in known:
             there_are = ", ".join(sorted(known)) or "none"
-            yield f"{declaration.source}: there is no segment {rule.segment}; there are {there_are}"
-        if declaration.key is not None:
+            yield f"{declaration.source}: there is no segment {segment}; there are {there_are}"
+    for rule in declaration.starts_on:
+        if isinstance(rule, OfSegment) and declaration.key is not None:
             yield (
                 f"{declaration.source}: {declaration.name} starts in a segment, which has no {declaration.key}; "
                 "leave key out"

@@ -6,6 +6,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from domain.campaigns import CampaignForm, Step
+from domain.messages import Channel
+from store import campaigns
 from tests.api.scene import READER, Scene
 from tests.workflows.stories import QuietOnes
 from workflows.car_credit.abandoned_application import AbandonedApplication
@@ -143,7 +146,7 @@ async def test_a_preview_counts_and_names_some_and_keeps_nothing(scene: Scene) -
     seen = (await preview(scene, {"trait": "group", "is": group}, sample=3)).json()
     assert (seen["customers"], seen["least"], seen["most"], seen["exact"]) == (5, 5, 5, True)
     assert len(seen["sample"]) == 3
-    assert set(seen["sample"]) <= found.keys()
+    assert {each["customer_id"]: each["user_id"] for each in seen["sample"]}.items() <= found.items()
     assert seen["of"] > 5
 
 
@@ -190,7 +193,8 @@ async def test_a_scan_is_begun_by_hand_once_at_a_time(scene: Scene) -> None:
 
 async def test_members_are_listed_page_by_page(scene: Scene) -> None:
     name = a_name()
-    numbers = sorted(await people(scene, uuid4().hex, 3))
+    found = await people(scene, uuid4().hex, 3)
+    numbers = sorted(found)
     await put(scene, name, {"trait": "group", "is": uuid4().hex})
     await scene.context.pool.execute(
         """
@@ -202,6 +206,7 @@ async def test_members_are_listed_page_by_page(scene: Scene) -> None:
     )
     first = await told(scene, f"/v1/segments/{name}/members?limit=2")
     assert ([each["customer_id"] for each in first["members"]], first["next"]) == (numbers[:2], numbers[1])
+    assert [each["user_id"] for each in first["members"]] == [found[number] for number in numbers[:2]]
     rest = await told(scene, f"/v1/segments/{name}/members?limit=2&after={first['next']}")
     assert ([each["customer_id"] for each in rest["members"]], rest["next"]) == (numbers[2:], None)
     assert (await told(scene, f"/v1/segments/{name}"))["members"] == 3
@@ -220,6 +225,22 @@ async def test_a_segment_of_a_journey_or_of_the_release_is_not_deleted(
     assert used.status_code == 409
     assert "QuietOnes" in used.json()["message"]
     assert (await told(scene, "/v1/segments/quiet_month"))["journeys"] == ["QuietOnes"]
+
+
+async def test_a_segment_a_campaign_is_for_is_not_deleted(scene: Scene) -> None:
+    name, campaign = a_name(), a_name()
+    await put(scene, name, {"trait": "group", "is": uuid4().hex})
+    form = CampaignForm(name=campaign, segment=name, cascade=[Step(channel=Channel.SMS, template="campaigns/spring")])
+    async with scene.context.pool.acquire() as connection:
+        kept = await campaigns.put(connection, form, "operator:tests")
+        assert kept
+        assert await campaigns.begin(connection, kept.id, "operator:tests")
+    used = await scene.as_operator("DELETE", f"/v1/segments/{name}")
+    assert (used.status_code, used.json()["code"]) == (409, "in_use")
+    assert campaign in used.json()["message"]
+    async with scene.context.pool.acquire() as connection:
+        await campaigns.end(connection, kept.id)
+    assert (await scene.as_operator("DELETE", f"/v1/segments/{name}")).status_code == 204
 
 
 async def test_only_operators_change_segments_and_what_they_do_is_on_record(scene: Scene) -> None:

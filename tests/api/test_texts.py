@@ -7,12 +7,17 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.api.scene import READER, Scene
+from domain.messages import Channel
+from store import texts
+from store.texts import Name
+from tests.api.scene import PUBLIC, READER, Scene
 from tests.storyboards.stories import Rounds
+from workflows.car_dealer.visit_booked import VisitBooked
 from workflows.catalog import Catalog
 
 PUSH = "/v1/texts/abandoned_application/partly_filled/push/en"
 SMS = "/v1/texts/abandoned_application/partly_filled/sms/en"
+VISIT = "/v1/texts/visit_booked/tomorrow/sms/en"
 LINK = "{{ site }}/credit/application/{{ event.application_id }}"
 GOOD = f"---\ntitle: Still there\nlink: {LINK}\n---\nGo on where you stopped."
 
@@ -50,6 +55,7 @@ async def test_a_version_is_drafted_published_and_taken_back(scene: Scene) -> No
         "shorter",
     )
     assert one["sample"]["title"] == "Still there"
+    assert one["sample"]["link"].startswith(f"{PUBLIC}/r/")  # As long as they are here.
     assert (await in_use(scene))["source"] == before["source"]
     assert (await publish(scene, PUSH, one["number"])).json()["published_by"] == "operator:operate"
     assert (await in_use(scene))["source"] == GOOD
@@ -106,6 +112,8 @@ async def test_who_changed_a_text_and_when_is_on_record(scene: Scene) -> None:
         (PUSH, GOOD.replace(LINK, "javascript:alert(1)"), "a link must be an http(s) address"),
         (PUSH, GOOD.replace(LINK, "https://{{ customer.first_name }}.example/"), "must lead to the site"),
         (SMS, "Прочтите " * 60, "body: 9 segments (ucs-2), at most 6"),
+        (SMS, "Go on: www.cars.example/credit", "body: www.cars.example/credit is no link that is tracked"),
+        (SMS, "Спросите бота: t.me/cars_bot.", "body: t.me/cars_bot is no link that is tracked"),
     ],
 )
 async def test_what_cannot_be_sent_is_drafted_but_not_published(
@@ -120,6 +128,17 @@ async def test_what_cannot_be_sent_is_drafted_but_not_published(
     assert (await in_use(scene, path))["published"] is None
     assert (await scene.as_operator("DELETE", f"{path}/versions/{drafted['number']}")).status_code == 204
     assert (await scene.get(f"{path}/versions/{drafted['number']}")).status_code == 404
+
+
+async def test_the_number_of_a_discarded_draft_is_nobody_elses(scene: Scene) -> None:
+    """Whoever still means to publish it must not publish what somebody else has written."""
+    first = (await draft(scene, GOOD)).json()["number"]
+    assert (await scene.as_operator("DELETE", f"{PUSH}/versions/{first}")).status_code == 204
+    second = (await draft(scene, GOOD)).json()["number"]
+    assert second != first
+    assert (await publish(scene, PUSH, first)).status_code == 404
+    assert (await scene.as_operator("DELETE", f"{PUSH}/versions/{first}")).status_code == 404
+    assert (await in_use(scene))["versions"][0]["number"] == second
 
 
 @pytest.mark.parametrize(
@@ -154,10 +173,78 @@ async def test_a_preview_is_written_with_a_customers_own_data(scene: Scene) -> N
     shown = await scene.as_operator("POST", f"{PUSH}/versions/{number}/preview", body)
     assert shown.json()["body"] == "Grace, go on where you stopped."
     assert shown.json()["link"].endswith("/credit/application/A-77")
-    missing = await scene.as_operator("POST", f"{PUSH}/versions/{number}/preview", {"user_id": person.user_id})
-    assert (missing.status_code, missing.json()["errors"][0]["rule"]) == (400, "event.application_id is missing")
+    # What is not told is taken from the stay they are in.
+    theirs = await scene.as_operator("POST", f"{PUSH}/versions/{number}/preview", {"user_id": person.user_id})
+    key = await scene.context.pool.fetchval("select key from enrolments where id = $1", person.enrolment)
+    assert theirs.json()["link"].endswith(f"/credit/application/{key}")
+    stranger = f"u-{uuid4().hex}"
+    await scene.tells("identify", stranger, traits={"first_name": "Ada"})
+    missing = await scene.as_operator("POST", f"{PUSH}/versions/{number}/preview", {"user_id": stranger})
+    assert (missing.status_code, missing.json()["errors"][0]["rule"]) == (
+        400,
+        "event.application_id is missing; the customer has been in no journey that sends this text, "
+        "so give event and facts",
+    )
     nobody = await scene.as_operator("POST", f"{PUSH}/versions/{number}/preview", {"user_id": uuid4().hex})
     assert nobody.status_code == 404
+
+
+async def test_a_preview_has_the_journeys_own_facts_of_the_customers_stay(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scene.context, "catalog", Catalog.of([VisitBooked]))
+    user, at = f"u-{uuid4().hex}", "2031-05-02T10:30:00Z"
+    await scene.tells("identify", user, traits={"first_name": "Grace", "timezone": "Europe/Berlin"})
+    await scene.tells("track", user, event="visit_booked", properties={"visit_id": "V-1", "at": at, "centre": "west"})
+    customer = await scene.customer_of(user)
+    assert customer
+    await scene.dispatched(customer)
+    source = "{{ visit.day }} {{ visit.hour }}: see you at {{ site }}/visit"
+    number = (await draft(scene, source, VISIT)).json()["number"]
+    preview = f"{VISIT}/versions/{number}/preview"
+    seen = await scene.as_operator("POST", preview, {"user_id": user})
+    assert seen.json()["text"].startswith("02.05 12:30: see you at ")
+    told = {"user_id": user, "facts": {"visit": {"day": "03.05", "hour": "9:00"}}}
+    assert (await scene.as_operator("POST", preview, told)).json()["text"].startswith("03.05 9:00: ")
+
+
+async def test_a_misspelt_variable_with_a_default_is_not_published_unless_it_is_meant(scene: Scene) -> None:
+    source = GOOD.replace("Go on", '{{ customer.frist_name | default: "Friend" }}, go on')
+    drafted = (await draft(scene, source)).json()
+    assert (drafted["problems"], drafted["unknown"]) == ([], ["customer.frist_name"])
+    refused = await publish(scene, PUSH, drafted["number"])
+    assert (refused.status_code, refused.json()["code"]) == (409, "unknown_variables")
+    assert refused.json()["errors"][0]["rule"] == "customer.frist_name: nothing provides this variable"
+    confirmed = await scene.as_operator("POST", f"{PUSH}/versions/{drafted['number']}/publish?confirm=true")
+    assert confirmed.json()["status"] == "published"
+    assert (await scene.as_operator("POST", f"{PUSH}/rollback")).status_code == 200
+    # A trait the texts of the release speak of is no mistake, though nobody may have it yet.
+    spelt = (await draft(scene, source.replace("frist_name", "curator_phone"))).json()
+    assert (spelt["problems"], spelt["unknown"]) == ([], [])
+
+
+async def test_only_the_version_that_is_meant_is_taken_back(scene: Scene) -> None:
+    """Two people see the same mistake at the same time."""
+    numbers = [(await draft(scene, GOOD.replace("Still", title))).json()["number"] for title in ("One", "Two")]
+    for number in numbers:
+        await publish(scene, PUSH, number)
+    first, second = [await scene.as_operator("POST", f"{PUSH}/rollback?version={numbers[1]}") for _ in range(2)]
+    assert first.json()["published"] == numbers[0]
+    assert (second.status_code, second.json()["code"]) == (409, "another_in_use")
+    assert (await in_use(scene))["published"] == numbers[0]
+    await scene.as_operator("POST", f"{PUSH}/rollback")
+
+
+async def test_a_text_a_release_cannot_read_any_more_is_shown_and_can_be_taken_back(scene: Scene) -> None:
+    number = (await draft(scene, GOOD)).json()["number"]
+    await publish(scene, PUSH, number)
+    await scene.context.pool.execute("update texts set source = '{{ gone.for_good }}' where status = 'published'")
+    shown = await in_use(scene)
+    assert (shown["published"], shown["source"]) == (number, "{{ gone.for_good }}")
+    assert "header field 'title' is missing" in shown["broken"] or "unknown variable 'gone'" in shown["broken"]
+    assert (await scene.get(f"{PUSH}/versions/{number}")).json()["problems"] == [shown["broken"]]
+    back = (await scene.as_operator("POST", f"{PUSH}/rollback")).json()
+    assert (back["published"], back["broken"]) == (None, None)
 
 
 async def test_every_text_is_listed_with_who_uses_it(scene: Scene) -> None:
@@ -224,6 +311,18 @@ async def test_a_whatsapp_keeps_to_its_channels_rules(scene: Scene, source: str,
     assert drafted["problems"] == [problem]
     refused = await publish(scene, WHATSAPP, drafted["number"])
     assert (refused.status_code, refused.json()["message"]) == (400, problem)
+
+
+async def test_a_months_whatsapp_is_reviewed_when_it_is_published(scene: Scene) -> None:
+    name = Name("rounds/first", Channel.WHATSAPP, "en", "2031-12")
+    source = "---\ncategory: marketing\n---\nRates have fallen: {{ site }}/rates has them all."
+    async with scene.context.pool.acquire() as connection:
+        version = await texts.draft(connection, name, source, None, "tests")
+    path = f"/v1/texts/rounds/first/whatsapp/en/versions/{version.number}/publish?edition=2031-12"
+    assert (await scene.as_operator("POST", path)).status_code == 200
+    reviewed = (await scene.get("/v1/whatsapp/templates")).json()
+    (one,) = [each for each in reviewed if (each["template"], each["edition"]) == ("rounds/first", "2031-12")]
+    assert (one["status"], one["requested_by"]) == ("requested", "operator:operate")
 
 
 async def test_a_whatsapp_names_a_category_that_there_is(scene: Scene) -> None:

@@ -33,6 +33,12 @@ def buyer(*ago: timedelta, **told: object) -> Human:
     return Human(created_at=ORIGIN - 400 * DAY, deeds=[Deed("bought", NOW - each, told) for each in ago])
 
 
+def coded(member: str) -> Coded:
+    """SQL in the code by which everybody is in, or nobody."""
+    sql = f"select id as customer_id, {member} as member, null::jsonb as because from unnest(:customers) id"
+    return Coded(name="coded", story="All or none.", parameters=CodedParameters, sql=sql)
+
+
 async def test_entering_and_leaving_are_events_like_any_other(base: Base) -> None:
     number = await base.meets(buyer(HOUR))
     await base.defines("buyers", {"event": "bought", "within": "P1D"})
@@ -179,23 +185,72 @@ async def test_everybody_is_looked_at_again_now_and_then(base: Base) -> None:
 async def test_a_segment_too_slow_to_be_judged_by_fails_and_holds_up_no_other(
     base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slow = Coded(
-        name="slow",
-        story="Takes its time.",
-        parameters=CodedParameters,
-        sql="select id as customer_id, pg_sleep(1) is not null as member, null::jsonb as because "
-        "from unnest(:customers) id",
-    )
-    monkeypatch.setitem(CODED, "slow", slow)
+    monkeypatch.setitem(CODED, "slow", coded("pg_sleep(1) is not null"))
     monkeypatch.setattr(membership, "PAGE_WITHIN", 0.2)
     number = await base.meets(buyer(HOUR))
     await base.defines("slow", {"coded": "slow"})
     await base.defines("buyers", BUYERS)
-    assert await base.looks(NOW) == 1
+    # Whoever could not be looked at by it is looked at again, until its scan tells that it always is so slow.
+    assert [await base.looks(NOW) for _ in range(2)] == [0, 0]
     assert await base.members("buyers") == {number}
     assert await base.scans("slow", NOW) == (0, 0, 0)
     assert await failures(base) == ["too_slow"]
+    assert await base.looks(NOW) == 1
     assert "slow" not in await due(base, NOW)
+    began = await base.pool.fetchval("select max(scanned_at) from segments")
+    assert "slow" in await due(base, began + HOUR)
+
+
+async def test_a_database_that_was_slow_for_a_while_loses_nobody(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = await base.meets(buyer())
+    await base.defines("buyers", BUYERS)
+    await base.scans("buyers", NOW)
+    await base.looks(NOW)
+    await base.does(number, [Deed("bought", NOW)])
+    async with base.pool.acquire() as busy, busy.transaction():
+        await busy.execute("lock table segment_members in access exclusive mode")
+        with monkeypatch.context() as patched:
+            patched.setattr(membership, "PAGE_WITHIN", 0.2)
+            assert await base.looks(NOW) == 0
+    assert "buyers" in await due(base, NOW)
+    assert await base.looks(NOW) == 1
+    assert await base.members("buyers") == {number}
+
+
+async def test_customers_who_cannot_enter_in_time_hold_up_no_other_segment(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time they can be looked at, but not let in all at once."""
+    monkeypatch.setitem(CODED, "slow", coded("pg_sleep(0.05) is not null"))
+    monkeypatch.setattr(at_work, "SMALLEST_PAGE", 1)
+    monkeypatch.setattr(membership, "PAGE_WITHIN", 0.3)
+    await base.defines("buyers", BUYERS)
+    await base.defines("slow", {"coded": "slow"})
+    for _ in range(10):
+        await base.meets(buyer(HOUR))
+    assert await base.looks(NOW) == 0
+    assert await base.members("buyers") == set(base.numbers)
+    assert await base.members("slow") == set()
+
+
+async def test_everybody_is_looked_at_again_when_a_release_changes_the_sql_of_a_segment(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CODED, "all_or_none", coded("true"))
+    number = await base.meets(buyer())
+    await base.defines("whole", {"coded": "all_or_none"})
+    await base.scans("whole", NOW)
+    assert (await due(base, NOW), await base.members("whole")) == (set(), {number})
+    monkeypatch.setitem(CODED, "all_or_none", coded("false"))
+    assert await due(base, NOW) == {"whole"}
+    assert await base.scans("whole", NOW) == (1, 0, 1)
+
+
+async def test_who_is_merged_has_been_known_for_as_long_as_either(base: Base) -> None:
+    known = await base.meets(Human(created_at=NOW - 40 * DAY))
+    new = await base.meets(Human(created_at=NOW))
+    await base.merges(known, new)
+    assert await base.found({"first_seen": {"not_within": "P30D"}}, NOW) == {new}
 
 
 async def test_a_form_a_release_cannot_read_any_more_holds_up_no_other(base: Base) -> None:
@@ -237,11 +292,29 @@ async def test_an_event_accepted_while_one_is_looked_at_is_not_missed(base: Base
     number = await base.meets(buyer())
     await base.defines("buyers", BUYERS)
     async with base.pool.acquire() as connection:
-        found = await membership.to_look_at(connection, NOW, 10)
+        found, definitions = await membership.to_look_at(connection, NOW, 10), await segments.load(connection)
         await base.does(number, [Deed("bought", NOW)])
-        await membership.looked_at(connection, found, {})
+        assert await membership.looked_at(connection, definitions, found, {})
     await base.looks(NOW)
     assert await base.members("buyers") == {number}
+
+
+async def test_a_segment_put_while_somebody_is_looked_at_knows_when_to_look_again(base: Base) -> None:
+    """Its scan leaves the time to the earlier one that is there, which goes with the look."""
+    number = await base.meets(buyer(29 * DAY))
+    await base.defines("quiet", QUIET)
+    await base.scans("quiet", NOW)
+    await base.looks(NOW)
+    later = NOW + DAY
+    async with base.pool.acquire() as connection:
+        found, definitions = await membership.to_look_at(connection, later, 10), await segments.load(connection)
+        assert found.due.keys() == {number}
+        await base.defines("quieter", {"event": "*", "not_within": "P60D"})
+        await base.scans("quieter", later)
+        assert not await membership.looked_at(connection, definitions, found, {})
+    await base.looks(later)
+    await base.looks(NOW + 31 * DAY)
+    assert await base.members("quieter") == {number}
 
 
 async def test_who_is_merged_takes_memberships_along_and_enters_nothing_twice(base: Base) -> None:

@@ -12,14 +12,14 @@ from store import segments
 from store.segments import NewVersion
 from tests.workflows.stories import TEXT, QuietOnes, StoryBegun
 from tests.world import Person, World
-from workflows.audience import InSegment, audience, check_segments, takes_in
+from workflows.audience import Enters, InSegment, Leaves, audience, check_segments, takes_in
 from workflows.catalog import Catalog
 from workflows.declaration import DeclarationError
 from workflows.drafts import call
 from workflows.journey import Journey, journey
 
 DAY = timedelta(days=1)
-QUIET = {"quiet_month": "P30D", "quiet_fortnight": "P14D"}
+QUIET = {"quiet_month": "P30D", "quiet_fortnight": "P14D", "quiet_week": "P7D"}
 
 
 @pytest.fixture
@@ -57,6 +57,15 @@ async def test_who_enters_a_segment_is_written_to(world: World, looks: Segments)
     await person.passes(3 * DAY)
     await world.until(person.got, ["call almost_empty", "call full"])
     assert (await person.enrolments())[-1]["journey"] == "QuietOnes"
+
+
+async def test_who_leaves_a_segment_may_be_written_to_for_that(world: World, looks: Segments) -> None:
+    person = await quiet(world, looks, "quiet_week")
+    assert await person.enrolments() == []
+    await person.does("listing_viewed")
+    await looked(world, looks, person)
+    await world.until(person.got, ["call almost_empty"])
+    assert [each["journey"] for each in await person.enrolments()] == ["WelcomeBack"]
 
 
 async def test_who_came_back_is_not_told_that_they_are_missed(world: World, looks: Segments) -> None:
@@ -156,6 +165,14 @@ class Lonely(Journey):
         await self.wait(DAY)
 
 
+@journey(starts_on=Leaves("nobody_knows"), ends_on=Enters("somebody_knows"))
+class Farewell(Journey):
+    """Starts where there is no segment, and ends there too."""
+
+    async def steps(self) -> None:
+        await self.wait(DAY)
+
+
 @journey(starts_on=InSegment("quiet_month"), key="application_id")
 class Keyed(Journey):
     """Wants a key that no segment has."""
@@ -189,6 +206,8 @@ def test_a_journey_for_a_segment_there_is_not_does_not_start() -> None:
         DeclarationError, match=r"test_journeys.py:\d+: there is no segment nobody_knows; there are quiet_month"
     ):
         check_segments(Catalog.of([Lonely, QuietOnes]), {"quiet_month"})
+    with pytest.raises(DeclarationError, match=r"there is no segment nobody_knows[^\n]*\n.*no segment somebody_knows"):
+        check_segments(Catalog.of([Farewell]), {"quiet_month"})
     with pytest.raises(DeclarationError, match=r"test_journeys.py:\d+: Keyed starts in a segment.*leave key out"):
         check_segments(Catalog.of([Keyed]), {"quiet_month"})
     check_segments(Catalog.of([QuietOnes]), {"quiet_month"})

@@ -82,6 +82,7 @@ class Life:
                 for name in ("email", "phone", "locale", "time_zone"):
                     setattr(stays, name, getattr(stays, name) or getattr(gone, name))
                 stays.traits = {**gone.traits, **stays.traits}
+                stays.created_at = min(stays.created_at, gone.created_at)
                 stays.devices += gone.devices
                 await self.base.merges(number, other)
 

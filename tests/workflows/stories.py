@@ -7,7 +7,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from domain.events import Code, Event
     from domain.messages import Draft, Order, Status
-    from workflows.audience import InSegment
+    from workflows.audience import InSegment, Leaves
     from workflows.drafts import call, email, inbox, push, sms
     from workflows.journey import Journey, journey
 
@@ -286,7 +286,29 @@ class PatientOnes(Journey):
             await self.wait(DAY)
 
 
+@journey(starts_on=Leaves("quiet_week"), ends_on=StoryEnded)
+class WelcomeBack(Journey):
+    """Says that it is good to see somebody again."""
+
+    async def steps(self) -> None:
+        await self.send(call(TEXT))
+
+
 STORIES = (
-    *(QuietOnes, PatientOnes, OneLetter, Ladder, Urgent, Modest, Buggy, Twice, Lean, Stubborn, Cascade, Question),
+    *(
+        QuietOnes,
+        PatientOnes,
+        WelcomeBack,
+        OneLetter,
+        Ladder,
+        Urgent,
+        Modest,
+        Buggy,
+        Twice,
+        Lean,
+        Stubborn,
+        Cascade,
+        Question,
+    ),
     *(Visit, Monthly, Useful, Thrift, Serial),
 )
