@@ -14,7 +14,7 @@ from rich.tree import Tree
 from cli.commands import console, fail
 from domain.messages import Draft
 from settings import ConfigurationError, Deployment, read_deployment
-from storyboards.picture import LABELS, at_any_moment, draw, starting, waiting
+from storyboards.picture import LABELS, at_any_moment, draw, silence, starting, waiting
 from storyboards.rehearsal import End, Rehearsal, rehearse
 from storyboards.story import Fork, Over, Part, Sent, Storyboard, Waits, storyboard
 from templates import TEXTS
@@ -184,6 +184,8 @@ def _sketch(board: Storyboard) -> Tree:
         tree.add(f"[green]{escape(what)}: {escape(words)}[/green]")
     tree.add(f"[bold green]▶ {escape(' or '.join(starting(declaration)))}[/bold green]")
     _grow(tree, board.parts)
+    if board.silent:
+        _grow(tree.add(f"[yellow]◷ {escape(silence(board.declaration))}[/yellow]"), board.silent)
     return tree
 
 
@@ -211,6 +213,7 @@ def _over(over: Over) -> str:
     words = {
         End.FINISHED: "■ over",
         End.AGAIN: f"↻ again from {over.back}",
+        End.ON: f"→ goes on with {over.back}",
         End.CUT: "… and so on",
         End.BROKEN: f"[red]fails here: {escape(over.told)}[/red]",
     }

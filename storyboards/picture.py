@@ -8,10 +8,11 @@ from pathlib import Path
 
 from domain.messages import Channel, Draft, MessageClass
 from domain.segments import SegmentLeft
-from storyboards.rehearsal import End, Kind
+from storyboards.rehearsal import End, Kind, goes_by_silence
 from storyboards.story import Fork, Over, Part, Sent, Storyboard, Waits, Way
 from storyboards.ways import in_words
 from workflows.audience import OfSegment, takes_in
+from workflows.bot import Bot, Patience
 from workflows.declaration import Declaration, Rule
 
 Headline = Callable[[Draft], str | None]
@@ -47,6 +48,7 @@ HEARING = "M4.5 2.5h7M4.5 13.5h7M5.3 2.5v2.2L8 8l2.7-3.3V2.5M5.3 13.5v-2.2L8 8l2
 FLAG = "M4 14V2.5h8L10.2 5.3 12 8H4"
 DOOR = "M9.5 3H3v10h6.5M7 8h7M11.3 5.3 14 8l-2.7 2.7"
 ROUND = "M13 8a5 5 0 1 1-1.6-3.7M13.2 2v2.8h-2.8"
+ONWARD = "M2 8h11M9.5 4.5 13 8l-3.5 3.5"
 BEGIN = "M5 3.2 12.5 8 5 12.8z"
 STOPS = "M8 2.5 14.5 13.5h-13zM8 6.5v3.2M8 11.4v.6"
 
@@ -92,14 +94,16 @@ def draw(board: Storyboard, *, narrow: bool = False, headline: Headline = lambda
         headline: How messages begin.
         alone: With its title and colours, to be a file of its own; else the page brings `STYLE`.
     """
-    painter = _Narrow(headline) if narrow else _Wide(headline)
     declaration = board.declaration
+    talks = issubclass(declaration.workflow, Bot)
+    painter = _Narrow(headline, talks=talks) if narrow else _Wide(headline, talks=talks)
     flow = painter.series([painter.start(declaration), *map(painter.part, board.parts)])
     width = max(flow.width, NARROW)
     above = [painter.title(declaration, width)] if alone else []
     if moments := painter.moments(declaration, width):
         above.append(moments)
-    below = [painter.missed(each.source, each.code, width) for each in board.missed]
+    below = [painter.silent(board)] if board.silent else []
+    below += [painter.missed(each.source, each.code, width) for each in board.missed]
     left = 0 if narrow else (width - flow.width) / 2
     svg, y = "", 0.0
     for block, x in [*((each, 0.0) for each in above), (flow, left), *((each, 0.0) for each in below)]:
@@ -119,9 +123,11 @@ def draw(board: Storyboard, *, narrow: bool = False, headline: Headline = lambda
 class _Painter:
     """Draws the parts of a story; how ways lie beside each other is left to its two kinds."""
 
-    def __init__(self, headline: Headline, box: float = BOX) -> None:
+    def __init__(self, headline: Headline, box: float = BOX, *, talks: bool = False) -> None:
         self._headline = headline
         self.box = box
+        # Of a bot it is told once that what it says are answers.
+        self.talks = talks
 
     # The parts.
 
@@ -150,7 +156,7 @@ class _Painter:
             if words := next(filter(None, map(self._headline, drafts)), None):
                 svg, y = _stacked(svg, y + 1, _wrapped(f"“{words}”", inside, 2, 12), PAD, "soft", 15)
             svg, y = self._chips(drafts, svg, y + 6, inside)
-            for note in dict.fromkeys(note for draft in drafts for note in _notes(draft)):
+            for note in dict.fromkeys(note for draft in drafts for note in _notes(draft, self.talks)):
                 svg, y = _stacked(svg, y, _wrapped(note, inside, 2, 12), PAD, "soft", 15)
             y += 8
         title = "; ".join(f"{draft.channel}: {draft.template}" for draft in sent.drafts)
@@ -183,6 +189,8 @@ class _Painter:
                 block = self._pill("over", "Over", DOOR)
             case End.AGAIN:
                 block = self._pill("over", f"Again from {over.back}" if over.back else "Waits again", ROUND)
+            case End.ON:
+                block = self._pill("over", f"Goes on with {over.back}", ONWARD)
             case End.CUT:
                 block = self._pill("over", "… and so on", ROUND)
             case End.BROKEN:
@@ -200,6 +208,11 @@ class _Painter:
             svg, y = _stacked(svg, y + 2, _wrapped(each, inside - 22, 3, 12), PAD + 22, "soft", 15)
         return self._card("start good", " or ".join(starting(declaration)), svg, y + PAD - 2)
 
+    def silent(self, board: Storyboard) -> _Block:
+        """Draw what a bot does about who leaves the talk, as a story beside it."""
+        begins = self._pill("waits", silence(board.declaration), HEARING)
+        return self.series([begins, *map(self.part, board.silent)])
+
     def moments(self, declaration: Declaration, width: float) -> _Block | None:
         """Draw what counts at any moment: goals, exits, restarts."""
         rows = at_any_moment(declaration)
@@ -207,7 +220,7 @@ class _Painter:
             return None
         svg, y = "", float(PAD)
         for name, words in rows:
-            icon = FLAG if name.startswith("Goal") else DOOR if name.startswith("Leaves") else ROUND
+            icon = FLAG if name.startswith("Goal") else ROUND if name.startswith("Begins") else DOOR
             mark = _icon(icon, "icon goal" if icon is FLAG else "icon")
             svg += _at(PAD, y, mark)
             svg, y = _stacked(svg, y, _wrapped(f"{name}: {words}", width - 2 * PAD - 24, 4), PAD + 24, "", 18)
@@ -251,7 +264,7 @@ class _Painter:
 
     def _tag(self, words: str) -> _Block:
         lines = _wrapped(words, self.box - 24, 3, 12)
-        width = max(_width(line, 12) for line in lines) * 1.06 + 20
+        width = max(_width(line, 12) for line in lines) * 1.12 + 20
         height = 8 + 16 * len(lines)
         svg = f'<rect class="tag" width="{width:g}" height="{height:g}" rx="6"/>'
         svg, _ = _stacked(svg, 4, lines, 10, "words", 16)
@@ -317,14 +330,14 @@ class _Wide(_Painter):
 class _Narrow(_Painter):
     """Ways lie one below the other, each to the right of the line they leave."""
 
-    def __init__(self, headline: Headline, box: float = NARROW) -> None:
-        super().__init__(headline, box)
+    def __init__(self, headline: Headline, box: float = NARROW, *, talks: bool = False) -> None:
+        super().__init__(headline, box, talks=talks)
 
     def _axis(self, width: float) -> float:
         return min(AXIS, width / 2)
 
     def fork(self, ways: Sequence[Way]) -> _Block:
-        inner = _Narrow(self._headline, self.box - AXIS - INDENT)
+        inner = _Narrow(self._headline, self.box - AXIS - INDENT, talks=self.talks)
         arms = [inner._way(way) for way in ways]
         svg, y, begins = "", 0.0, 0.0
         for arm, way in zip(arms, ways, strict=True):
@@ -355,17 +368,33 @@ def terms(declaration: Declaration) -> list[str]:
     told = [f"once per {in_words(declaration.key)}" if declaration.key else "once per customer at a time"]
     if declaration.reenter_after:
         told.append(f"again after {duration(declaration.reenter_after)} at the earliest")
+    if issubclass(declaration.workflow, Bot):
+        told.append("what it says are answers: they pass quiet hours and caps")
     return told
 
 
 def at_any_moment(declaration: Declaration) -> list[tuple[str, str]]:
     """Return what counts wherever a journey is: what it does, and by which events."""
+    talks = issubclass(declaration.workflow, Bot)
     told = [
         ("Goal, at any moment", [_rule(rule) for rule in declaration.ends_on]),
         ("Leaves it, at any moment", [_rule(rule) for rule in declaration.exits_on]),
-        ("Begins again, without repeating a message", [in_words(each.event_name) for each in declaration.restarts_on]),
+        (
+            "Begins again" if talks else "Begins again, without repeating a message",
+            [in_words(each.event_name) for each in declaration.restarts_on],
+        ),
     ]
+    if talks:
+        told.append(("Handed over to an operator", ["asks for one", "writes words again after a hint"]))
+        if not goes_by_silence(declaration):
+            told.append(("Over", [silence(declaration)]))
     return [(what, " or ".join(words)) for what, words in told if words]
+
+
+def silence(declaration: Declaration) -> str:
+    """Say after how long a bot's customer has left the talk."""
+    assert isinstance(declaration.parameters, Patience)
+    return f"no button for {duration(declaration.parameters.silent_after)}, whatever was asked"
 
 
 def _rule(rule: Rule) -> str:
@@ -400,12 +429,14 @@ def waiting(waits: Waits) -> str:
             return f"up to {long} for {' or '.join(map(in_words, waits.pause.what))}"
         case Kind.ANSWER:
             return f"up to {long} for an answer"
+        case Kind.BUTTON:
+            return f"up to {long} for a button"
         case Kind.STATUS:
             return f"up to {long} until {waits.pause.what[0]}"
 
 
-def _notes(draft: Draft) -> Iterable[str]:
-    if draft.message_class is MessageClass.TRANSACTIONAL:
+def _notes(draft: Draft, talks: bool) -> Iterable[str]:
+    if draft.message_class is MessageClass.TRANSACTIONAL and not talks:
         yield "transactional: passes quiet hours and caps"
     if draft.useful_for:
         yield f"not sent more than {duration(draft.useful_for)} late"

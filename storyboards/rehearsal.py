@@ -23,12 +23,14 @@ from typing import Any, NoReturn
 from temporalio import workflow
 
 from domain.clock import Clock
+from domain.conversations import OPERATOR
 from domain.enrolments import Departure, Outcome, Reply, SeenEvent
 from domain.events import Event
 from domain.messages import DeliverRequest, Delivery, Draft, Order, Status, Verdict
 from domain.runs import Start
 from storyboards.samples import compared, samples
-from storyboards.ways import Arm, Place, Spot, arms_of, is_at, loops_of, place_of_error, place_of_frame
+from storyboards.ways import OURS, Arm, Loop, Place, Spot, arms_of, is_at, loops_of, place_of_error, place_of_frame
+from workflows.bot import Bot, Patience
 from workflows.declaration import Declaration
 from workflows.journey import E, Journey
 from workflows.source import VERBS, written_classes
@@ -48,6 +50,9 @@ CURTAIN = datetime(2030, 1, 7, 10, tzinfo=UTC)
 
 NOWHERE = Place(())
 
+OTHER = "another button"
+"""Came of a pause: one of the buttons that the code does not name."""
+
 MONTHLY = "month"
 """Stands for the edition of a text that has one."""
 
@@ -59,6 +64,7 @@ class Kind(StrEnum):
     QUIET = "quiet"
     EVENT = "event"
     ANSWER = "answer"
+    BUTTON = "button"
     STATUS = "status"
 
 
@@ -82,11 +88,13 @@ class Pause:
 
 
 class End(StrEnum):
-    """How a walk ended."""
+    """How a walk ended, or a way of its picture."""
 
     FINISHED = "finished"
     AGAIN = "again"
     """It does the same once more."""
+    ON = "on"
+    """It goes on as another way does."""
     CUT = "cut"
     """It was longer than a rehearsal is."""
     BROKEN = "broken"
@@ -148,12 +156,14 @@ class Rehearsal:
 
     Attributes:
         walks: Each different one, the one in which nobody reacts first.
+        silent: Those of a bot after a question to which nobody pressed a button; empty where it does nothing then.
         asked: How long the author wanted each pause to be, by its key; journey time.
         missed: What the code says but no walk came to.
     """
 
     declaration: Declaration
     walks: tuple[tuple[Step, ...], ...]
+    silent: tuple[tuple[Step, ...], ...]
     asked: Mapping[tuple[Any, ...], frozenset[timedelta]]
     missed: tuple[Missed, ...]
 
@@ -162,7 +172,7 @@ class Rehearsal:
         """Every message it asked for, with ``file:line`` of where."""
         return {
             draft: str(step.place)
-            for walk in self.walks
+            for walk in (*self.walks, *self.silent)
             for step in walk
             if isinstance(step.item, Messages)
             for draft in step.item.drafts
@@ -171,7 +181,7 @@ class Rehearsal:
     @property
     def broken(self) -> list[str]:
         """Where `steps()` failed, and how."""
-        ends = (walk[-1].item for walk in self.walks)
+        ends = (walk[-1].item for walk in (*self.walks, *self.silent))
         return sorted({end.told for end in ends if isinstance(end, Ending) and end.end is End.BROKEN})
 
 
@@ -185,39 +195,60 @@ def rehearse(declaration: Declaration) -> Rehearsal:
 def _rehearse(declaration: Declaration) -> Rehearsal:
     if not declaration.starts_on:
         # It takes nobody in any more, and nobody knows what began the stays it goes on with.
-        return Rehearsal(declaration, walks=(), asked={}, missed=())
+        return Rehearsal(declaration, walks=(), silent=(), asked={}, missed=())
+    seen = _Seen()
+    with asyncio.Runner() as runner:
+        workflow._Runtime.set_on_loop(runner.get_loop(), _Runtime())  # type: ignore[arg-type]
+        walks = _walk(declaration, "steps", seen, runner)
+        silent = _walk(declaration, "fell_silent", seen, runner) if goes_by_silence(declaration) else ()
+    return Rehearsal(
+        declaration,
+        walks=walks,
+        silent=silent,
+        asked={key: frozenset(durations) for key, durations in seen.asked.items()},
+        missed=tuple(_missed(declaration.workflow, seen.places)),
+    )
+
+
+def goes_by_silence(declaration: Declaration) -> bool:
+    """Whether it is a bot that does something about who leaves the talk."""
+    cls = declaration.workflow
+    return issubclass(cls, Bot) and cls.fell_silent is not Bot.fell_silent
+
+
+@dataclass
+class _Seen:
+    """What all walks have come to together."""
+
+    places: set[Spot] = field(default_factory=set)
+    asked: dict[tuple[Any, ...], set[timedelta]] = field(default_factory=dict)
+
+
+def _walk(declaration: Declaration, entry: str, seen: _Seen, runner: asyncio.Runner) -> tuple[tuple[Step, ...], ...]:
+    """Walk through one of a journey's methods in every way there is."""
     known = compared(declaration.workflow)
     walks: dict[tuple[Any, ...], tuple[Step, ...]] = {}
-    places: set[Spot] = set()
-    asked: dict[tuple[Any, ...], set[timedelta]] = {}
     # What was never tried at its place comes before what was tried only after something else.
     new, others = deque[tuple[int, ...]]([()]), deque[tuple[int, ...]]()
     tried: set[tuple[Any, int]] = set()
-    with asyncio.Runner() as runner:
-        workflow._Runtime.set_on_loop(runner.get_loop(), _Runtime())  # type: ignore[arg-type]
-        runs = work = 0
-        while (new or others) and runs < RUNS and work < WORK:
-            script = new.popleft() if new else others.popleft()
-            stage = _Stage(declaration, known, script)
-            runner.run(stage.walk())
-            runs, work = runs + 1, work + len(stage.steps)
-            places |= stage.places
-            for step in stage.steps:
-                asked.setdefault(step.key, set()).add(step.asked)
-            seen = tuple((step.key, step.came) for step in stage.steps)
-            if seen in walks:
-                continue
-            walks[seen] = tuple(stage.steps)
-            for prefix, choice, option in stage.untaken():
-                known_there = (choice, option) in tried
-                tried.add((choice, option))
-                (others if known_there else new).append((*prefix, option))
-    return Rehearsal(
-        declaration,
-        walks=tuple(walks.values()),
-        asked={key: frozenset(durations) for key, durations in asked.items()},
-        missed=tuple(_missed(declaration.workflow, places)),
-    )
+    runs = work = 0
+    while (new or others) and runs < RUNS and work < WORK:
+        script = new.popleft() if new else others.popleft()
+        stage = _Stage(declaration, known, script)
+        runner.run(stage.walk(entry))
+        runs, work = runs + 1, work + len(stage.steps)
+        seen.places |= stage.places
+        for step in stage.steps:
+            seen.asked.setdefault(step.key, set()).add(step.asked)
+        way = tuple((step.key, step.came) for step in stage.steps)
+        if way in walks:
+            continue
+        walks[way] = tuple(stage.steps)
+        for prefix, choice, option in stage.untaken():
+            known_there = (choice, option) in tried
+            tried.add((choice, option))
+            (others if known_there else new).append((*prefix, option))
+    return tuple(walks.values())
 
 
 @dataclass
@@ -249,7 +280,7 @@ class _Stage:
         self._script = script
         self._taken: list[int] = []
         self._offered: list[tuple[Any, int]] = []
-        self._laps: dict[Any, int] = {}
+        self._laps: dict[Loop, int] = {}
         self._sent: set[tuple[Item, Place, int]] = set()
         self._waited: set[tuple[Item, Place, int]] = set()
         self._sequence = 1
@@ -258,8 +289,8 @@ class _Stage:
 
     # The walk.
 
-    async def walk(self) -> None:
-        """Play the journey to its end."""
+    async def walk(self, entry: str) -> None:
+        """Play one of the journey's methods to its end."""
         starts = [each for rule in self.declaration.starts_on for each in self._tried(rule.event, TRIED)]
         player = self._player = self._cast(starts[self._choose("start", len(starts))])
         # It may have begun again before: then the event that made it do so is known.
@@ -267,7 +298,7 @@ class _Stage:
         if again := self._choose("restart", 1 + len(restarts)):
             event = self._seen(restarts[again - 1])
             player._latest[event.name] = event
-        task = asyncio.get_running_loop().create_task(player.steps())
+        task = asyncio.get_running_loop().create_task(getattr(player, entry)())
         await asyncio.wait([task])
         last = self.steps[-1] if self.steps else None
         if not task.cancelled() and (error := task.exception()):
@@ -278,7 +309,8 @@ class _Stage:
             self._end(Ending(End.FINISHED))
 
     def _cast(self, trigger: Event) -> "_Player":
-        cls: Any = type(self.declaration.name, (_Player, self.declaration.workflow), {})
+        workflow = self.declaration.workflow
+        cls: Any = type(workflow.__name__, (_Talker if issubclass(workflow, Bot) else _Player, workflow), {})
         player: _Player = cls.__new__(cls)
         player._stage = self
         player.__init__(  # type: ignore[misc]
@@ -342,6 +374,17 @@ class _Stage:
             self._step(_pause(verb), verb, verb.asked)
             self.steps[-1] = replace(self.steps[-1], came=event)
 
+    def pressed(self, question: Draft) -> Reply:
+        """Decide which button of a question is pressed: each the code goes by, and one of the others there are."""
+        verb = _verb.get()
+        self._step(Messages((question,)), verb)
+        self._step(Pause(Kind.BUTTON), verb, verb.asked)
+        buttons = [each for each in self._known if isinstance(each, str) and each != OPERATOR]
+        chosen = self._choose((verb.place, question), 1 + len(buttons))
+        button = buttons[chosen - 1] if chosen else OTHER
+        self.steps[-1] = replace(self.steps[-1], came=f"“{button}”" if chosen else OTHER)
+        return Reply(sequence=self._sequence, message="", choice=button)
+
     def _happenings(self, player: "_Player", verb: _Verb) -> "Iterator[tuple[str, Callable[[], None]]]":
         """What could happen during a pause, and what it is called where it ends one."""
         if verb.until is not None:
@@ -380,6 +423,12 @@ class _Stage:
         return chosen
 
     # What the journey did.
+
+    @property
+    def chooses(self) -> bool:
+        """Whether a bot's question is under way."""
+        verb = _verb.get(None)
+        return verb is not None and verb.name == "choose"
 
     @contextlib.contextmanager
     def verb(self, name: str, **told: Any) -> Iterator[None]:
@@ -523,6 +572,21 @@ class _Player(Journey):
         """Nobody looks on."""
 
 
+class _Talker(_Player):
+    """A bot on the stage: buttons are pressed. What else can happen, at any question, is told apart."""
+
+    async def choose(self, question: Draft) -> str:
+        assert isinstance(self.parameters, Patience)
+        with self._stage.verb("choose", asked=self.parameters.silent_after):
+            button: str = await super().choose(question)  # type: ignore[misc]
+            return button
+
+    async def ask(self, *drafts: Draft, within: timedelta) -> Reply | None:
+        if self._stage.chooses:
+            return self._stage.pressed(drafts[0])
+        return await super().ask(*drafts, within=within)
+
+
 class _Runtime:
     """What else a journey may ask Temporal for: new runs take the newer ways, and nothing is logged."""
 
@@ -537,9 +601,12 @@ class _Runtime:
 
 
 def _missed(workflow: type, places: set[Spot]) -> Iterator[Missed]:
-    """The verbs in the code that no walk came to."""
+    """The verbs in the author's code that no walk came to."""
+    verbs = VERBS | {"choose", "say"} if issubclass(workflow, Bot) else VERBS
     for written in written_classes(workflow):
+        if written.file in OURS:
+            continue
         awaits = {id(node.value): node for node in ast.walk(written.tree) if isinstance(node, ast.Await)}
-        for call in written.calls(*VERBS):
+        for call in written.calls(*verbs):
             if not any(is_at(spot, written.file, awaits.get(id(call), call)) for spot in places):
                 yield Missed(written.at(call), ast.unparse(call))

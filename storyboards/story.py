@@ -1,12 +1,12 @@
 """A journey as one story with forks, put together from everything its rehearsal has seen."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
 from domain.messages import Draft
-from storyboards.rehearsal import End, Ending, Item, Kind, Messages, Missed, Pause, Rehearsal, Step
+from storyboards.rehearsal import OTHER, End, Ending, Item, Kind, Messages, Missed, Pause, Rehearsal, Step
 from storyboards.ways import OTHERWISE, argument
 from workflows.declaration import Declaration
 
@@ -65,7 +65,8 @@ class Over:
 
     Attributes:
         told: Of a broken one: which error, and where.
-        back: Of one that goes round: the number of the messages that go out again, 0 if it only waits again.
+        back: Of one that goes round: the number of the messages that go out again, 0 if it only waits again. Of one
+            that goes on elsewhere: with which messages.
     """
 
     end: End
@@ -81,17 +82,19 @@ class Storyboard:
     """A journey's whole story.
 
     Attributes:
+        silent: What a bot does about who falls silent at any question.
         missed: What its code says but no rehearsal came to.
     """
 
     declaration: Declaration
     parts: tuple[Part, ...]
+    silent: tuple[Part, ...]
     missed: tuple[Missed, ...]
 
     @property
     def messages(self) -> tuple[Sent, ...]:
         """Everything that may go out, once each, in the order of its numbers."""
-        return tuple({each.number: each for each in _sent(self.parts)}.values())
+        return tuple({each.number: each for each in _sent((*self.parts, *self.silent))}.values())
 
     @property
     def drafts(self) -> tuple[Draft, ...]:
@@ -101,10 +104,10 @@ class Storyboard:
 
 def storyboard(rehearsal: Rehearsal) -> Storyboard:
     """Put the walks of a rehearsal together."""
-    graph = _Graph(rehearsal.asked)
-    for walk in rehearsal.walks or ((),):
-        graph.add(walk)
-    return Storyboard(rehearsal.declaration, _Teller(graph).parts(), rehearsal.missed)
+    numbers: dict[Key, int] = {}
+    parts = _Teller(_Graph.of(rehearsal.walks or ((),), rehearsal.asked), numbers).parts()
+    silent = _Teller(_Graph.of(rehearsal.silent, rehearsal.asked), numbers).parts() if rehearsal.silent else ()
+    return Storyboard(rehearsal.declaration, parts, silent, rehearsal.missed)
 
 
 def _sent(parts: tuple[Part, ...]) -> Iterator[Sent]:
@@ -123,12 +126,25 @@ EXIT: Key = ("exit",)
 
 
 @dataclass
+class _Edge:
+    """That one thing came after another in some walks.
+
+    Attributes:
+        came: What came of the first, if it was a pause.
+        before: What had come of the pauses before it.
+    """
+
+    came: list[str] = field(default_factory=list)
+    before: dict[Key, set[str]] = field(default_factory=dict)
+
+
+@dataclass
 class _Node:
     """Something that was done in at least one walk."""
 
     item: Item | None
     step: Step | None = None
-    next: dict[Key, list[str]] = field(default_factory=dict)
+    next: dict[Key, _Edge] = field(default_factory=dict)
 
 
 class _Graph:
@@ -138,16 +154,27 @@ class _Graph:
         self.nodes: dict[Key, _Node] = {START: _Node(None), EXIT: _Node(None)}
         self.asked = asked
 
-    def add(self, walk: tuple[Step, ...]) -> None:
-        """Lay one more walk upon the others."""
-        key, came = START, ""
+    @classmethod
+    def of(cls, walks: Iterable[tuple[Step, ...]], asked: Mapping[Key, frozenset[timedelta]]) -> "_Graph":
+        """Lay walks upon each other."""
+        graph = cls(asked)
+        for walk in walks:
+            graph._add(walk)
+        return graph
+
+    def _add(self, walk: tuple[Step, ...]) -> None:
+        key, came, before = START, "", dict[Key, str]()
         for step in walk:
             self.nodes.setdefault(step.key, _Node(step.item, step))
-            outcomes = self.nodes[key].next.setdefault(step.key, [])
-            if came not in outcomes:
-                outcomes.append(came)
+            edge = self.nodes[key].next.setdefault(step.key, _Edge())
+            if came not in edge.came:
+                edge.came.append(came)
+            for pause, outcome in before.items():
+                edge.before.setdefault(pause, set()).add(outcome)
+            if isinstance(self.nodes[key].item, Pause):
+                before[key] = came
             key, came = step.key, step.came
-        self.nodes[key].next.setdefault(EXIT, [])
+        self.nodes[key].next.setdefault(EXIT, _Edge())
 
     def meets(self) -> dict[Key, Key]:
         """Return for each node the nearest one that every way from it comes to."""
@@ -184,10 +211,10 @@ class _Graph:
 class _Teller:
     """Tells the graph as a story: one thing after the other, and forks whose ways meet again."""
 
-    def __init__(self, graph: _Graph) -> None:
+    def __init__(self, graph: _Graph, numbers: dict[Key, int]) -> None:
         self._graph = graph
         self._meets = graph.meets()
-        self._numbers: dict[Key, int] = {}
+        self._numbers = numbers
         self._told = 0
 
     def parts(self) -> tuple[Part, ...]:
@@ -197,6 +224,10 @@ class _Teller:
     def _from(self, key: Key, stop: Key) -> Iterator[Part]:
         while key != stop:
             node = self._graph.nodes[key]
+            if key in self._numbers:
+                # Ways that come together before they meet all the others are told once.
+                yield Over(End.ON, back=self._numbers[key])
+                return
             self._told += 1
             if self._told > LONGEST:
                 yield Over(End.CUT)
@@ -205,13 +236,17 @@ class _Teller:
                 yield part
             meeting = self._meets[key]
             if len(node.next) > 1:
-                yield Fork(tuple(Way(words, tuple(self._from(to, meeting))) for words, to in self._ways(node)))
+                fork = Fork(tuple(Way(words, tuple(self._from(to, meeting))) for words, to in self._ways(node)))
+                yield fork
+                if _ends(fork):
+                    return
             key = meeting
 
     def _part(self, key: Key, node: _Node) -> Part | None:
         match node.item:
             case Messages(drafts):
-                return Sent(self._numbers.setdefault(key, len(self._numbers) + 1), drafts)
+                self._numbers[key] = len(self._numbers) + 1
+                return Sent(self._numbers[key], drafts)
             case Pause() as pause:
                 asked = self._graph.asked[key]
                 if max(asked) <= timedelta(0):
@@ -222,22 +257,42 @@ class _Teller:
         return None
 
     def _number_of(self, item: Item) -> int:
-        numbers = (number for key, number in self._numbers.items() if self._graph.nodes[key].item == item)
-        return min(numbers, default=0)
+        nodes = self._graph.nodes
+        return min(
+            (number for key, number in self._numbers.items() if key in nodes and nodes[key].item == item), default=0
+        )
 
     def _ways(self, node: _Node) -> list[tuple[str, Key]]:
         """The ways on from a fork, each with its words, in the order somebody would tell them."""
         arms = {to: _arms(node, self._graph.nodes[to]) for to in node.next}
-        told = {to: " or ".join(_outcomes(node, came)) for to, came in node.next.items()}
+        told = {to: " or ".join(_outcomes(node, edge.came)) for to, edge in node.next.items()}
         forked = any(arms.values())
         ways = []
         for to, outcome in told.items():
-            alone = list(told.values()).count(outcome) == 1
+            alike = [other for other, words in told.items() if words == outcome]
+            earlier = self._earlier(node, to, alike) if len(alike) > 1 and not forked else ""
             condition = arms[to] or (OTHERWISE if forked else "")
-            words = outcome if outcome and alone else ", ".join(filter(None, (outcome, condition)))
-            came_of_itself = "" in node.next[to]
-            ways.append((came_of_itself, _place(self._graph.nodes[to]), words, to))
-        return [(words, to) for *_, words, to in sorted(ways, key=lambda way: way[:2])]
+            words = outcome if outcome and len(alike) == 1 else ", ".join(filter(None, (earlier, outcome, condition)))
+            came_of_itself = bool({"", OTHER} & set(node.next[to].came))
+            order = (earlier.startswith(OTHER), earlier, came_of_itself, _place(self._graph.nodes[to]))
+            ways.append((order, words, to))
+        return [(words, to) for _, words, to in sorted(ways, key=lambda way: way[0])]
+
+    def _earlier(self, node: _Node, to: Key, alike: list[Key]) -> str:
+        """Say a way by what came of a pause further back, if that tells it from others that look alike here."""
+        came = {way: node.next[way].before for way in alike}
+        for key in reversed(came[to]):
+            sets = [before.get(key, set()) for before in came.values()]
+            if len(set[str]().union(*sets)) == sum(map(len, sets)):
+                return " or ".join(_outcomes(self._graph.nodes[key], list(came[to][key])))
+        return ""
+
+
+def _ends(part: Part) -> bool:
+    """Whether nothing goes on from a part."""
+    if isinstance(part, Fork):
+        return all(way.parts and _ends(way.parts[-1]) for way in part.ways)
+    return isinstance(part, Over)
 
 
 def _place(node: _Node) -> tuple[Any, ...]:
@@ -259,6 +314,8 @@ def _outcomes(node: _Node, came: list[str]) -> list[str]:
     """What came of a pause: what ended it, or that nothing did."""
     if not isinstance(node.item, Pause) or node.item.kind in (Kind.TIME, Kind.QUIET):
         return []
+    if OTHER in came:
+        return [OTHER]
     return [each.replace("_", " ") or _nothing(node.item) for each in sorted(came, key=lambda each: (not each, each))]
 
 

@@ -10,12 +10,13 @@ from itertools import islice, pairwise
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 
-from workflows import journey
+from workflows import bot, journey
 from workflows.source import parsed
 
 _LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _PYTHONS = str(Path(asyncio.__file__).parent)
-_OURS = {journey.__file__, str(Path(__file__).parent / "rehearsal.py")}
+OURS = frozenset({journey.__file__, bot.__file__, str(Path(__file__).parent / "rehearsal.py")})
+"""Files that stand between an author's code and the stage."""
 
 
 @dataclass(frozen=True, order=True)
@@ -56,7 +57,7 @@ def place_of_frame(frame: FrameType | None) -> Place:
     """Return where the author's code stands that led to a frame."""
     spots: list[Spot] = []
     while frame and not frame.f_code.co_filename.startswith(_PYTHONS):
-        if frame.f_code.co_filename not in _OURS:
+        if frame.f_code.co_filename not in OURS:
             spots.append(_spot(frame.f_code, frame.f_lasti))
         frame = frame.f_back
     return Place(tuple(reversed(spots)))
@@ -67,7 +68,7 @@ def place_of_error(trace: TracebackType | None) -> Place:
     spots: list[Spot] = []
     while trace:
         file = trace.tb_frame.f_code.co_filename
-        if file not in _OURS and not file.startswith(_PYTHONS):
+        if file not in OURS and not file.startswith(_PYTHONS):
             spots.append(_spot(trace.tb_frame.f_code, trace.tb_lasti))
         trace = trace.tb_next
     return Place(tuple(spots))
@@ -83,11 +84,15 @@ def arms_of(place: Place) -> tuple[Arm, ...]:
     return tuple(arm for spot in place.spots for arm in _arms(spot))
 
 
-def loops_of(place: Place) -> tuple[Spot, ...]:
+Loop = tuple[tuple[Spot, ...], Spot]
+"""A loop, and whence it was come to: called from elsewhere it is another one."""
+
+
+def loops_of(place: Place) -> tuple[Loop, ...]:
     """Return the loops a place is in, the outermost first."""
     return tuple(
-        Spot(node.lineno, node.col_offset, spot.file)
-        for spot in place.spots
+        (place.spots[:depth], Spot(node.lineno, node.col_offset, spot.file))
+        for depth, spot in enumerate(place.spots)
         for node in _enclosing(spot)
         if isinstance(node, _LOOPS)
     )

@@ -1,6 +1,6 @@
 """What is wrong with a journey as it is declared and written: all of it at once, with file and line and what to change.
 
-Found before anything runs. What can only be known by running is found by `workflows.rehearsal`, on an author's machine.
+Found before anything runs. What only running shows is found by `storyboards.rehearsal`, on an author's machine.
 """
 
 import ast

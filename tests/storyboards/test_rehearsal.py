@@ -3,9 +3,11 @@
 import inspect
 from pathlib import Path
 from textwrap import dedent
+from xml.etree import ElementTree
 
 import pytest
 
+from storyboards.picture import at_any_moment, draw
 from storyboards.rehearsal import RUNS, STEPS, rehearse
 from storyboards.story import Storyboard, storyboard
 from tests.storyboards import stories
@@ -184,6 +186,52 @@ def test_a_story_is_told_as_its_code_tells_it(name: str, story: str) -> None:
     board = board_of(name)
     assert list(told(board.parts)) == dedent(story).strip().splitlines()
     assert board.missed == ()
+
+
+def test_a_bot_is_told_by_its_buttons_and_what_it_does_about_silence_beside_that() -> None:
+    board = board_of("CarQuiz")
+    story = """
+        1: whatsapp where
+        ~ up to 1 hour for a button
+        2: whatsapp what_matters
+        ~ up to 1 hour for a button
+        <“city”, “price”>
+          3: whatsapp city_price
+        <“city”, another button>
+          4: whatsapp city_comfort
+        <“country”, “price”>
+          5: whatsapp country_price
+        <“country”, another button>
+          6: whatsapp country_comfort
+        <another button, “price”>
+          7: whatsapp family_price
+        <another button, another button>
+          8: whatsapp family_comfort
+        ~ up to 1 hour for a button
+        <“phone”>
+          9: whatsapp phone
+          finished
+        <another button>
+          again 1
+        """
+    assert list(told(board.parts)) == dedent(story).strip().splitlines()
+    assert list(told(board.silent)) == ["10: call left", "finished"]
+    assert [sent.number for sent in board.messages] == list(range(1, 11))
+    beside = dict(at_any_moment(board.declaration))
+    assert beside["Handed over to an operator"] == "asks for one or writes words again after a hint"
+    drawn = [" ".join(ElementTree.fromstring(draw(board, narrow=narrow)).itertext()) for narrow in (False, True)]
+    assert all("no button for 1 hour" in picture for picture in drawn)
+    gallery = board_of("ModelGallery")
+    assert gallery.silent == ()
+    assert dict(at_any_moment(gallery.declaration))["Over"] == "no button for 1 hour, whatever was asked"
+
+
+def test_what_several_ways_come_to_is_told_once() -> None:
+    """However the visit's welcome went, its reminders are the same."""
+    lines = [line.strip() for line in told(board_of("VisitBooked").parts)]
+    sent = [line.split(":")[0] for line in lines if line[0].isdigit()]
+    assert sent == [str(number) for number in range(1, len(sent) + 1)]
+    assert lines.count("on 14") == 3
 
 
 def test_a_way_nobody_comes_to_is_told_and_not_drawn() -> None:
