@@ -85,7 +85,7 @@ _MESSAGES = f"""
 _CONSENTS = """
     select c.at, 0::bigint as sequence, c.id, c.channel, c.topic, c.given, c.source
     from consents c, scope
-    where (c.customer_id = customer or c.address in (select address from reached))
+    where (c.customer_id = $1 or c.address = any(array(select address from reached)))
       and (before is null or c.at < before)
 """
 
@@ -114,7 +114,7 @@ _ACTIONS = """
     select distinct a.id, a.at, 0::bigint as sequence, a.actor, a.action, a.subject, a.detail, r.answer
     from scope
     cross join lateral (
-        select jsonb_build_object('customer', id) as subject from customers where customer in (id, merged_into)
+        select jsonb_build_object('customer', id) as subject from customers where id = $1 or merged_into = $1
         union all
         select jsonb_build_object('number', id) from enrolments where customer_id = customer
     ) concerned
