@@ -4,11 +4,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from domain.events import Event
 from domain.messages import DEFAULT_TOPIC
 from workflows.declaration import Declaration, DeclarationError, Role, Rule, texts_named, texts_planned
-from workflows.journey import Journey, declaration_of
-from workflows.mistakes import Text, is_event, parameter_mistakes, text_mistakes
+from workflows.journey import Journey
+from workflows.mistakes import (
+    Text,
+    declaration_mistakes,
+    is_event,
+    parameter_mistakes,
+    steps_mistakes,
+    text_mistakes,
+)
 from workflows.source import place_of
 
 
@@ -131,6 +140,39 @@ class Catalog:
         for _, _, rule in self.roles.get(name, ()):
             return rule.event
         return None
+
+
+def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> tuple[Declaration, list[str]]:
+    """Return a journey's declaration with a deployment's values for its parameters, and all that is wrong with it.
+
+    Raises:
+        DeclarationError: The class is not declared.
+    """
+    source = place_of(cls)
+    if "_declared" not in vars(cls):
+        raise DeclarationError(f"{source}: {cls.__name__} has no @journey declaration")
+    wrong = []
+    try:
+        values = cls._parameters_model.model_validate(dict(parameters))
+    except ValidationError as error:
+        # A rule about several of them has no place of its own; it names them.
+        told = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
+        wrong.append(f"{source}: parameters of {cls.__name__}: {told}")
+        values = cls._parameters_model.model_construct()
+    reenter_after = cls._declared["reenter_after"]
+    declaration = Declaration(
+        name=cls.__name__,
+        workflow=cls,
+        story=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
+        parameters=values,
+        source=source,
+        **{
+            **cls._declared,
+            "reenter_after": reenter_after(values) if callable(reenter_after) else reenter_after,
+        },
+    )
+    wrong += [*declaration_mistakes(cls, declaration), *steps_mistakes(cls, declaration)]
+    return declaration, wrong
 
 
 def _roles(declaration: Declaration) -> Iterable[tuple[Role, tuple[Rule, ...]]]:
