@@ -155,9 +155,7 @@ def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> tu
     try:
         values = cls._parameters_model.model_validate(dict(parameters))
     except ValidationError as error:
-        # A rule about several of them has no place of its own; it names them.
-        told = "; ".join(": ".join(filter(None, (".".join(map(str, e["loc"])), e["msg"]))) for e in error.errors())
-        wrong.append(f"{source}: parameters of {cls.__name__}: {told}")
+        wrong.append(f"{source}: parameters of {cls.__name__}: {'; '.join(map(_told, error.errors()))}")
         values = cls._parameters_model.model_construct()
     reenter_after = cls._declared["reenter_after"]
     declaration = Declaration(
@@ -173,6 +171,12 @@ def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> tu
     )
     wrong += [*declaration_mistakes(cls, declaration), *steps_mistakes(cls, declaration)]
     return declaration, wrong
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    """Say what is wrong with a parameter; a rule about several has no place of its own, and names them."""
+    place, rule = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
+    return f"{place}: {rule}" if place else rule
 
 
 def _roles(declaration: Declaration) -> Iterable[tuple[Role, tuple[Rule, ...]]]:
