@@ -4,11 +4,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
 from domain.events import Event
 from domain.messages import DEFAULT_TOPIC
 from workflows.declaration import Declaration, DeclarationError, Role, Rule, texts_named, texts_planned
-from workflows.journey import Journey, declaration_of
-from workflows.mistakes import Text, is_event, parameter_mistakes, text_mistakes
+from workflows.journey import Journey
+from workflows.mistakes import (
+    Text,
+    declaration_mistakes,
+    is_event,
+    parameter_mistakes,
+    steps_mistakes,
+    text_mistakes,
+)
 from workflows.source import place_of
 
 
@@ -131,6 +140,43 @@ class Catalog:
         for _, _, rule in self.roles.get(name, ()):
             return rule.event
         return None
+
+
+def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> tuple[Declaration, list[str]]:
+    """Return a journey's declaration with a deployment's values for its parameters, and all that is wrong with it.
+
+    Raises:
+        DeclarationError: The class is not declared.
+    """
+    source = place_of(cls)
+    if "_declared" not in vars(cls):
+        raise DeclarationError(f"{source}: {cls.__name__} has no @journey declaration")
+    wrong = []
+    try:
+        values = cls._parameters_model.model_validate(dict(parameters))
+    except ValidationError as error:
+        wrong.append(f"{source}: parameters of {cls.__name__}: {'; '.join(map(_told, error.errors()))}")
+        values = cls._parameters_model.model_construct()
+    reenter_after = cls._declared["reenter_after"]
+    declaration = Declaration(
+        name=cls.__name__,
+        workflow=cls,
+        story=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
+        parameters=values,
+        source=source,
+        **{
+            **cls._declared,
+            "reenter_after": reenter_after(values) if callable(reenter_after) else reenter_after,
+        },
+    )
+    wrong += [*declaration_mistakes(cls, declaration), *steps_mistakes(cls, declaration)]
+    return declaration, wrong
+
+
+def _told(error: Mapping[str, Any]) -> str:
+    """Say what is wrong with a parameter; a rule about several has no place of its own, and names them."""
+    place, rule = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
+    return f"{place}: {rule}" if place else rule
 
 
 def _roles(declaration: Declaration) -> Iterable[tuple[Role, tuple[Rule, ...]]]:

@@ -18,8 +18,6 @@ from temporalio.exceptions import ActivityError, ApplicationError
 from temporalio.workflow import ActivityCancellationType
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import ValidationError
-
     from domain.enrolments import (
         AUDITED,
         DeliveryStatus,
@@ -43,16 +41,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from domain.runs import MOST_LINES, MOST_MESSAGES, MOST_UNREAD, Continuation, Start
     from workflows.audience import leaving
-    from workflows.declaration import (
-        Declaration,
-        DeclarationError,
-        Parameters,
-        Rule,
-        as_events,
-        as_rules,
-    )
-    from workflows.mistakes import declaration_mistakes, steps_mistakes
-    from workflows.source import place_of
+    from workflows.declaration import Parameters, Rule, as_events, as_rules
 
 DELIVER_TIMEOUT = timedelta(seconds=30)
 """Wall time of one attempt of `deliver`; longer than a provider call and its two transactions."""
@@ -820,38 +809,6 @@ def journey(
         return workflow.defn(name=cls.__name__)(cls)
 
     return declare
-
-
-def declaration_of(cls: type[Journey[Any]], parameters: Mapping[str, Any]) -> tuple[Declaration, list[str]]:
-    """Return a journey's declaration with a deployment's values for its parameters, and all that is wrong with it.
-
-    Raises:
-        DeclarationError: The class is not declared.
-    """
-    source = place_of(cls)
-    if "_declared" not in vars(cls):
-        raise DeclarationError(f"{source}: {cls.__name__} has no @journey declaration")
-    wrong = []
-    try:
-        values = cls._parameters_model.model_validate(dict(parameters))
-    except ValidationError as error:
-        told = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        wrong.append(f"{source}: parameters of {cls.__name__}: {told}")
-        values = cls._parameters_model.model_construct()
-    reenter_after = cls._declared["reenter_after"]
-    declaration = Declaration(
-        name=cls.__name__,
-        workflow=cls,
-        story=(cls.__doc__ or "").strip().splitlines()[0] if cls.__doc__ else "",
-        parameters=values,
-        source=source,
-        **{
-            **cls._declared,
-            "reenter_after": reenter_after(values) if callable(reenter_after) else reenter_after,
-        },
-    )
-    wrong += [*declaration_mistakes(cls, declaration), *steps_mistakes(cls, declaration)]
-    return declaration, wrong
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:

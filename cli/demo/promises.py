@@ -15,9 +15,9 @@ from cli.demo.backend import Told
 from cli.demo.phones import Effect
 from cli.installation import Installation, Refused
 from workflows.audience import OfSegment
+from workflows.catalog import declaration_of
 from workflows.declaration import Declaration
 from workflows.enabled import JOURNEYS
-from workflows.journey import declaration_of
 
 GRACE = timedelta(seconds=2)
 """Wall time after a goal's 200 in which a call that was begun before may still arrive at its provider."""

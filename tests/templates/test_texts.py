@@ -19,14 +19,6 @@ GSM_7 = set(
     "abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 
-NEEDED = {
-    "abandoned_application/almost_empty": {"call", "email", "inbox", "sms"},
-    "abandoned_application/partly_filled": {"push", "email", "inbox", "sms"},
-    "abandoned_application/almost_full": {"email", "inbox", "call", "sms"},
-    "abandoned_application/full": {"email", "inbox", "call"},
-    "refused_by_bank/another_bank": {"email", "inbox", "push", "call"},
-}
-
 EMPTY = values(customer={}, event={}, offer=None, visit=None, words=None)
 ASKING = {"deal_review/score"}
 """Questions that are answered in the chat, without buttons."""
@@ -35,13 +27,6 @@ REMINDERS = {"visit_booked/tomorrow", "visit_booked/soon"}
 LENDING = {"car_credit", "payday_loans", "instalments"}
 """Packs of those who lend, or send applications to who does."""
 FULL = values(customer={"first_name": "Александра", "last_name": "К"})
-
-
-def test_every_message_of_the_journeys_has_its_texts(texts: Texts) -> None:
-    for template, channels in NEEDED.items():
-        for channel in channels:
-            assert texts.find(template, Channel(channel), "ru").locale == "ru"
-            assert texts.find(template, Channel(channel), "en").locale == "en"
 
 
 def test_every_text_can_be_written_with_everything_known_and_with_nothing(texts: Texts) -> None:

@@ -100,6 +100,24 @@ async def answers_again(world: World, person: Person, choice: str) -> None:
     await (await person.run()).signal("reply", reply)
 
 
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_button_pressed_when_it_is_over_goes_to_people_without_an_alert(world: World, answered: bool) -> None:
+    person = await world.person()
+    await closes(world, person)
+    chat = Chat(world, person)
+    if answered:
+        assert await chat.presses("bad") is None
+    else:
+        await person.passes(4 * DAY)
+    assert await person.outcome() == "finished"
+    got = await person.got()
+    number = await chat.presses("excellent", under="rating")
+    assert number is not None
+    conversation = await chat.conversation(number)
+    assert (conversation.reason, conversation.alerted) == ("pressed_old_button", False)
+    assert await person.got() == got
+
+
 async def test_only_the_first_deal_is_asked_about(world: World) -> None:
     person = await world.person()
     await closes(world, person)
