@@ -207,6 +207,7 @@ class Segments:
                     failed = "too_slow"
                 else:
                     async with connection.transaction():
+                        await segments.lock_looks(connection)
                         await membership.look_again(connection, due)
                         await membership.advance(connection, evaluation, ids[-1], len(ids))
             over = failed is not None or len(ids) < limit

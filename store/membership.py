@@ -297,6 +297,7 @@ async def looked_at(
         await segments.lock_definitions(connection)
         if (await segments.load(connection)).versions != definitions.versions:
             return False
+        await segments.lock_looks(connection)
         await connection.execute("delete from segment_touches where id = any($1)", done.touches)
         await connection.execute(
             """
@@ -311,7 +312,7 @@ async def looked_at(
 
 
 async def look_again(connection: Connection, looks: Mapping[int, datetime]) -> None:
-    """Have customers looked at at a wall time; whoever is to be looked at sooner still is."""
+    """Have customers looked at at a wall time; whoever is to be looked at sooner still is. Looks must be locked."""
     await connection.execute(
         """
         insert into segment_looks (customer_id, look_at)

@@ -15,8 +15,11 @@ from segments.condition import check, coded_in
 from segments.form import BadForm, Condition
 from store.database import Connection
 
-DEFINITION_LOCK = 2
-"""Advisory lock under which one transaction at a time changes what segments mean."""
+LOCKS = 4
+"""First half of the advisory locks of segments."""
+
+DEFINITION_LOCK, LOOK_LOCK = 0, 1
+"""Under which one transaction at a time changes what segments mean; and when customers are to be looked at."""
 
 Origin = Literal["code", "api"]
 
@@ -125,7 +128,12 @@ async def load(connection: Connection) -> Definitions:
 
 async def lock_definitions(connection: Connection) -> None:
     """Let this transaction alone change what segments mean."""
-    await connection.execute("select pg_advisory_xact_lock($1)", DEFINITION_LOCK)
+    await connection.execute("select pg_advisory_xact_lock($1::int, $2::int)", LOCKS, DEFINITION_LOCK)
+
+
+async def lock_looks(connection: Connection) -> None:
+    """Let this transaction alone change when customers are to be looked at: a look and a scan meet at many rows."""
+    await connection.execute("select pg_advisory_xact_lock($1::int, $2::int)", LOCKS, LOOK_LOCK)
 
 
 @dataclass(frozen=True)

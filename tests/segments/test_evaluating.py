@@ -317,6 +317,24 @@ async def test_a_segment_put_while_somebody_is_looked_at_knows_when_to_look_agai
     assert await base.members("quieter") == {number}
 
 
+async def test_a_look_and_a_scan_do_not_stop_each_other_half_way(base: Base) -> None:
+    """Each keeps times of many customers: where they met in the middle, one of them was broken off."""
+    numbers = [await base.meets(buyer(HOUR)) for _ in range(4)]
+    await base.defines("lately", {"event": "bought", "within": "P1D"})
+    async with base.pool.acquire() as scan, base.pool.acquire() as look:
+        found, definitions = await membership.to_look_at(look, NOW, 10), await segments.load(look)
+        async with scan.transaction():
+            await segments.lock_looks(scan)
+            await membership.look_again(scan, {numbers[2]: NOW})
+            both = dict.fromkeys((numbers[1], numbers[2]), NOW + DAY)
+            looking = asyncio.create_task(membership.looked_at(look, definitions, found, both))
+            while not await base.pool.fetchval("select exists (select from pg_locks where not granted)"):
+                assert not looking.done()
+            # The look waits, and holds no row that the scan still wants.
+            await membership.look_again(scan, {numbers[1]: NOW})
+        assert await looking
+
+
 async def test_who_is_merged_takes_memberships_along_and_enters_nothing_twice(base: Base) -> None:
     loser, winner = await base.meets(buyer(HOUR)), await base.meets(buyer())
     await base.defines("buyers", BUYERS)
