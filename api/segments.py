@@ -240,11 +240,11 @@ async def preview_segment(body: Preview, ctx: Ctx, _: Operator) -> SegmentSize:
 async def read_segment(name: Name, _: Reader, ctx: Ctx, db: Db) -> SegmentDetails:
     """Read a segment with its versions and its last scans."""
     definitions = await segments.load(db)
-    row = next((dict(row) for row in await segments.overview(db) if row["name"] == name), None)
-    if row is None:
+    found = await segments.overview(db, name)
+    if not found:
         raise _unknown(definitions, name)
     return SegmentDetails(
-        **_overview(ctx, definitions, row).model_dump(),
+        **_overview(ctx, definitions, dict(found[0])).model_dump(),
         versions=[SegmentVersion.model_validate(dict(each)) for each in await segments.versions(db, name)],
         evaluations=[Evaluation.model_validate(dict(each)) for each in await segments.evaluations(db, name, 5)],
     )

@@ -243,14 +243,16 @@ async def delete(connection: Connection, name: str) -> None:
     await connection.execute("delete from segments where name = $1", name)
 
 
-async def overview(connection: Connection) -> list[asyncpg.Record]:
-    """Return every segment with its members and its last scan."""
+async def overview(connection: Connection, name: str | None = None) -> list[asyncpg.Record]:
+    """Return every segment, or one of them, with how many its members are and its last scan."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select s.name, s.version, v.story, v.form, v.origin, v.author, v.created_at, s.scanned_at,
                (select count(*) from segment_members m where m.segment_id = s.id) as members
-        from segments s join segment_versions v on v.segment_id = s.id and v.version = s.version order by s.name
-        """
+        from segments s join segment_versions v on v.segment_id = s.id and v.version = s.version
+        where $1::text is null or s.name = $1 order by s.name
+        """,
+        name,
     )
     return rows
 
