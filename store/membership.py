@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import asyncpg
+
 from domain.clock import Clock
 from segments.condition import CUSTOMERS, BasisMissing, Node, coded_in, condition
 from segments.definition import filled_in
@@ -23,6 +25,9 @@ ALIVE = "c.merged_into is null and c.erased_at is null"
 
 PAGE_WITHIN = 10.0
 """Wall seconds a statement about one page may take."""
+
+BROKEN = (asyncpg.DataError, asyncpg.SyntaxOrAccessError)
+"""What SQL in the code itself brings about: it would happen again."""
 
 BASIS_WITHIN = 600.0
 """Wall seconds the one statement over all customers' purchases may take that fifths are worked out by."""
@@ -513,12 +518,12 @@ async def finish_scan(connection: Connection, evaluation: int, failed: str | Non
 
 
 async def given_up(connection: Connection, definitions: Definitions) -> set[str]:
-    """Return the segments whose last scan, by what they mean now, found them too slow."""
+    """Return the segments whose last scan, by what they mean now, found that they cannot be judged by."""
     rows = await connection.fetch(
         """
         select s.name, e.meaning from segments s join lateral (
             select meaning, failed from segment_evaluations where segment_id = s.id order by id desc limit 1
-        ) e on e.failed = 'too_slow'
+        ) e on e.failed in ('too_slow', 'broken')
         """
     )
     return {
