@@ -283,8 +283,7 @@ async def test_what_this_month_lacks_is_listed(scene: Scene) -> None:
     assert {each["edition"] for each in listed if each["used_by"] == ["Rounds"]} >= {f"{datetime.now(UTC):%Y-%m}"}
     # Who writes the next month's wants to know before it begins.
     listed = (await scene.get("/v1/texts?month=2033-01")).json()
-    lacking = {(each["edition"], each["published"]) for each in listed if each["edition"] == "2033-01"}
-    assert lacking == {("2033-01", None)}
+    assert {each["published"] for each in listed if each["edition"] == "2033-01"} == {None}
     assert (await scene.get("/v1/texts?month=2033-13")).status_code == 422
 
 
