@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +20,7 @@ from segments.condition import BasisMissing, coded_in
 from store import customers, enrolments, events, installation, membership, segments
 from store.database import Connection, Pool
 from store.events import NewEvent
+from store.membership import BROKEN
 from store.segments import Definition, Definitions
 from workflows.audience import concerns_a_run
 from workflows.catalog import Catalog
@@ -46,7 +48,7 @@ CODE_RESCANNED_AFTER = timedelta(days=1)
 """The same for what SQL in the code decides: nobody knows what it depends on."""
 
 TRIED_AGAIN_AFTER = timedelta(hours=1)
-"""Wall time after which a segment that was too slow is scanned again: the database may have been."""
+"""Wall time after which a segment whose scan failed is scanned again: the database may have been slow."""
 
 SHORTEST_RESCAN = timedelta(minutes=1)
 """Wall time between two scans of a segment at the least, however fast journey time runs."""
@@ -56,11 +58,21 @@ BASIS_LASTS = timedelta(hours=1)
 
 SOURCE = "segments"
 
+TOO_SLOW = "too_slow"
+
 log = structlog.get_logger()
 
 
-class TooSlow(Exception):
-    """Not even a few customers could be looked at in time."""
+class Unjudgeable(Exception):
+    """Customers cannot be looked at by a segment.
+
+    Attributes:
+        why: ``too_slow``: not even a few could be in time; ``broken``: its SQL fails.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
 
 
 class Redefined(Exception):
@@ -144,7 +156,7 @@ class Segments:
             given_up = await membership.given_up(connection, definitions)
             evaluation = await membership.record_look(connection, now) if definitions.by_name else None
             looks: dict[int, datetime] = {}
-            was_slow = False
+            is_whole = True
             for definition in definitions.by_name.values():
                 if definition.name in given_up:
                     continue
@@ -155,15 +167,15 @@ class Segments:
                 except BasisMissing:
                     # Its scan works it out, and looks at everybody.
                     continue
-                except TooSlow:
-                    # The others are not to wait for it. Its scan tells whether it always is, or the database was.
-                    log.warning("segment not looked at", segment=definition.name)
+                except Unjudgeable as error:
+                    # The others are not to wait for it. Its scan tells whether it is always so.
+                    log.warning("segment not looked at", segment=definition.name, why=error.why)
                     await membership.doubt(connection, definition)
-                    was_slow = True
+                    is_whole = False
                     continue
                 for customer, at in due.items():
                     looks[customer] = min(at, looks.get(customer, at))
-            if was_slow:
+            if not is_whole:
                 # Whoever was not looked at by it is to be looked at again.
                 return 0, False
             if not await membership.looked_at(connection, definitions, found, looks):
@@ -182,7 +194,13 @@ class Segments:
             evaluation = await membership.begin_scan(
                 connection, definition, definitions.meaning(scan.segment), scan.asked_by
             )
-            await membership.work_out_bases(connection, definition.form, definitions.forms, now, fresh=BASIS_LASTS)
+            try:
+                with _judging(definition):
+                    await membership.work_out_bases(
+                        connection, definition.form, definitions.forms, now, fresh=BASIS_LASTS
+                    )
+            except Unjudgeable as error:
+                await membership.finish_scan(connection, evaluation, error.why)
             return evaluation
 
     async def scan_page(self, evaluation: int, now: datetime, limit: int = PAGE) -> ScanProgress:
@@ -203,10 +221,11 @@ class Segments:
                     due = await self._examine(connection, definitions, definition, ids, now, evaluation)
                 except Redefined:
                     failed = "redefined"
-                except TooSlow:
-                    failed = "too_slow"
+                except Unjudgeable as error:
+                    failed = error.why
                 else:
                     async with connection.transaction():
+                        await segments.lock_looks(connection)
                         await membership.look_again(connection, due)
                         await membership.advance(connection, evaluation, ids[-1], len(ids))
             over = failed is not None or len(ids) < limit
@@ -232,7 +251,7 @@ class Segments:
             Whom to look at again, though nothing happens to them, and when (wall time).
 
         Raises:
-            BasisMissing, TooSlow: The segment cannot be judged by.
+            BasisMissing, Unjudgeable: The segment cannot be judged by.
         """
         judged = await _judged(connection, definitions, definition, ids, now)
         differing = [each.customer for each in judged if each.differs]
@@ -241,10 +260,8 @@ class Segments:
             while await membership.dispatch_is_behind(connection, DISPATCH_BEHIND):
                 _lives()
                 await asyncio.sleep(0.5)
-            try:
+            with _judging(definition):
                 await self._change(connection, definitions, definition, chunk, now, evaluation)
-            except TimeoutError:
-                raise TooSlow from None
         return {each.customer: each.look_at for each in judged if each.look_at}
 
     async def _change(
@@ -332,16 +349,29 @@ async def _judged(
     """Look at customers by one segment; fewer at a time where so many take too long.
 
     Raises:
-        BasisMissing, TooSlow: The segment cannot be judged by.
+        BasisMissing, Unjudgeable: The segment cannot be judged by.
     """
     _lives()
     try:
-        return await membership.judge(connection, definitions, definition, ids, now)
-    except TimeoutError:
-        if len(ids) <= SMALLEST_PAGE:
-            raise TooSlow from None
+        with _judging(definition):
+            return await membership.judge(connection, definitions, definition, ids, now)
+    except Unjudgeable as error:
+        if error.why != TOO_SLOW or len(ids) <= SMALLEST_PAGE:
+            raise
         parts = [await _judged(connection, definitions, definition, part, now) for part in _parts(ids, len(ids) // 10)]
         return [each for part in parts for each in part]
+
+
+@contextmanager
+def _judging(definition: Definition) -> Iterator[None]:
+    """Tell what a segment itself brings about from what happens to come to pass."""
+    try:
+        yield
+    except TimeoutError:
+        raise Unjudgeable(TOO_SLOW) from None
+    except BROKEN as error:
+        log.error("a segment's SQL fails", segment=definition.name, error=type(error).__name__)
+        raise Unjudgeable("broken") from None
 
 
 def _parts(ids: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -51,10 +51,10 @@ async def export_audience(
     Every member is in the file or counted with the reason why not, so that what the cabinet says it received can be
     compared. Make sure that you may use these data for advertising.
     """
-    row = next((dict(each) for each in await segments.overview(db) if each["name"] == name), None)
-    if row is None:
+    known = await segments.overview(db, name)
+    if not known:
         raise Problem(404, "not_found", f"there is no segment {name}; see GET /v1/segments")
-    if row["scanned_at"] is None:
+    if known[0]["scanned_at"] is None:
         raise Problem(409, "conflict", f"nobody has been looked at by {name} yet; that takes about a minute")
     found = await advertising.members(db, name)
     body = audience(cabinet, found.people)

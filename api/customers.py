@@ -71,7 +71,7 @@ class Speed(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    speed: float = Field(gt=0, le=10_000_000, description="Journey seconds per wall second.", examples=[86400])
+    speed: float = Field(ge=0.001, le=10_000_000, description="Journey seconds per wall second.", examples=[86400])
 
 
 class ProviderErasure(BaseModel):

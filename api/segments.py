@@ -19,7 +19,7 @@ from segments.condition import BasisMissing, check
 from segments.form import BadForm, Condition, read
 from store import campaigns, customers, membership, segments
 from store.database import Connection
-from store.membership import Explained
+from store.membership import BROKEN, Explained
 from store.segments import Definitions, NewVersion
 from store.sizes import EACH_WITHIN, FEW, Size, TooSlow, size
 from workflows.audience import journeys_for
@@ -136,8 +136,8 @@ class Evaluation(BaseModel):
     examined: int
     entered: int
     departed: int
-    failed: Literal["redefined", "too_slow"] | None = Field(
-        description="What kept it from its end: the segment was changed meanwhile, or takes too long."
+    failed: Literal["redefined", "too_slow", "broken"] | None = Field(
+        description="What kept it from its end: the segment was changed meanwhile, takes too long, or its SQL fails."
     )
 
 
@@ -240,11 +240,11 @@ async def preview_segment(body: Preview, ctx: Ctx, _: Operator) -> SegmentSize:
 async def read_segment(name: Name, _: Reader, ctx: Ctx, db: Db) -> SegmentDetails:
     """Read a segment with its versions and its last scans."""
     definitions = await segments.load(db)
-    row = next((dict(row) for row in await segments.overview(db) if row["name"] == name), None)
-    if row is None:
+    found = await segments.overview(db, name)
+    if not found:
         raise _unknown(definitions, name)
     return SegmentDetails(
-        **_overview(ctx, definitions, row).model_dump(),
+        **_overview(ctx, definitions, dict(found[0])).model_dump(),
         versions=[SegmentVersion.model_validate(dict(each)) for each in await segments.versions(db, name)],
         evaluations=[Evaluation.model_validate(dict(each)) for each in await segments.evaluations(db, name, 5)],
     )
@@ -332,6 +332,8 @@ async def explain_membership(name: Name, user_id: UserId, _: Reader, ctx: Ctx, d
         because = await membership.explain(db, form, definitions, customer, datetime.now(UTC))
     except BasisMissing:
         raise _not_yet() from None
+    except BROKEN as error:
+        raise _broken(error) from None
     return Standing(
         segment=name,
         customer_id=customer,
@@ -419,6 +421,8 @@ async def _previewed(
             raise _bad(error) from None
         except TimeoutError:
             raise _not_yet() from None
+        except BROKEN as error:
+            raise _broken(error) from None
         except TooSlow:
             rule = "takes too long: some thousand customers could not be looked at in time; use fewer events"
             raise Problem(422, "too_slow", f"form: {rule}", [FieldError(field="form", rule=rule)]) from None
@@ -437,6 +441,11 @@ async def _known(db: Connection, name: str) -> Definitions:
 def _unknown(definitions: Definitions, name: str) -> Problem:
     there_are = ", ".join(sorted(definitions.by_name)) or "none"
     return Problem(404, "not_found", f"there is no segment {name}; there are {there_are}")
+
+
+def _broken(error: Exception) -> Problem:
+    rule = f"what of it is SQL in the code fails: {type(error).__name__}; a release has to mend it"
+    return Problem(422, "broken", f"form: {rule}", [FieldError(field="form", rule=rule)])
 
 
 def _not_yet() -> Problem:

@@ -40,12 +40,13 @@ Part = Annotated[str, Path(pattern=r"^[a-z][a-z0-9_]{0,62}$", examples=["abandon
 ByChannel = Annotated[Channel, Path()]
 Locale = Annotated[str, Path(pattern="^[a-z]{2,3}$", examples=["en"])]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+_MONTH = r"^(\d{4}-(0[1-9]|1[0-2]))?$"
 Edition = Annotated[
     str,
-    Query(
-        pattern=r"^(\d{4}-(0[1-9]|1[0-2]))?$",
-        description="The month it is for, as 2026-12; leave it out for a text that is for always.",
-    ),
+    Query(pattern=_MONTH, description="The month it is for, as 2026-12; leave it out for a text that is for always."),
+]
+Month = Annotated[
+    str, Query(pattern=_MONTH, description="The month of which to tell what it lacks; this one if it is left out.")
 ]
 
 
@@ -152,11 +153,11 @@ _ERRORS = documented(401, 403, 404, 422, 503)
 _CHANGE = documented(400, 401, 403, 404, 409, 422, 503)
 
 
-@router.get("", responses=documented(401, 403, 503))
-async def list_texts(_: Reader, ctx: Ctx, db: Db) -> list[KnownText]:
-    """List every text that can be sent, with the version in use; of what is written for each month, this one's too."""
+@router.get("", responses=documented(401, 403, 422, 503))
+async def list_texts(_: Reader, ctx: Ctx, db: Db, month: Month = "") -> list[KnownText]:
+    """List every text that can be sent, with the version in use; of what is written for each month, one month's too."""
     senders = await _senders(ctx)
-    month = f"{(await installation.clock(db)).journey_time(datetime.now(UTC)):%Y-%m}"
+    month = month or f"{(await installation.clock(db)).journey_time(datetime.now(UTC)):%Y-%m}"
     written = {(row["template"], row["channel"], row["locale"], row["edition"]): row for row in await texts.written(db)}
     names = {(text.template, str(text.channel), text.locale, "") for text in ctx.texts} | written.keys()
     names |= {

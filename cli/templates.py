@@ -40,12 +40,15 @@ def _of(edition: str, **more: str) -> str:
 @templates.command("list", epilog=WHERE)
 def list_texts(
     template: Annotated[str | None, typer.Argument(help="Only this group or template.")] = None,
+    month: Annotated[
+        str | None, typer.Option(help="Tell what this month lacks, as 2026-12; else the present one.")
+    ] = None,
 ) -> None:
-    """List the texts that can be sent: who uses them, and which version is in use.
+    """List the texts that can be sent: who uses them, which version is in use, and what a month still lacks.
 
-    Example: journeys templates list abandoned_application
+    Examples: journeys templates list abandoned_application, journeys templates list reactivation --month 2026-12
     """
-    found = ask(lambda installation: installation.get("/v1/texts"))
+    found = ask(lambda installation: installation.get("/v1/texts", month=month))
     table = Table("text", "edition", "used by", "in use", "drafts", box=None, pad_edge=False)
     for each in found:
         if template is None or each["template"].startswith(template):

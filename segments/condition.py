@@ -53,6 +53,9 @@ _HAS = {
 }
 
 
+NEVER = "timestamptz '9999-01-01Z'"
+"""Where journey time is slow, a window of years ends after all times there are."""
+
 _MARK = re.compile(r"@\{(\d+)\}")
 """Stands for a value until it is known which are used at all."""
 
@@ -116,7 +119,7 @@ class Query:
     def look_at(self) -> str:
         """SQL of the first wall time at which time alone may change that; null for never."""
         leaves = list(self.root.all_leaves())
-        return f"least({', '.join(leaves)})" if leaves else "null::timestamptz"
+        return f"nullif(least({', '.join(leaves)}, {NEVER}), {NEVER})" if leaves else "null::timestamptz"
 
 
 def condition(

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import asyncpg
+
 from domain.clock import Clock
 from segments.condition import CUSTOMERS, BasisMissing, Node, coded_in, condition
 from segments.definition import filled_in
@@ -23,6 +25,9 @@ ALIVE = "c.merged_into is null and c.erased_at is null"
 
 PAGE_WITHIN = 10.0
 """Wall seconds a statement about one page may take."""
+
+BROKEN = (asyncpg.DataError, asyncpg.SyntaxOrAccessError)
+"""What SQL in the code itself brings about: it would happen again."""
 
 BASIS_WITHIN = 600.0
 """Wall seconds the one statement over all customers' purchases may take that fifths are worked out by."""
@@ -297,6 +302,7 @@ async def looked_at(
         await segments.lock_definitions(connection)
         if (await segments.load(connection)).versions != definitions.versions:
             return False
+        await segments.lock_looks(connection)
         await connection.execute("delete from segment_touches where id = any($1)", done.touches)
         await connection.execute(
             """
@@ -311,7 +317,7 @@ async def looked_at(
 
 
 async def look_again(connection: Connection, looks: Mapping[int, datetime]) -> None:
-    """Have customers looked at at a wall time; whoever is to be looked at sooner still is."""
+    """Have customers looked at at a wall time; whoever is to be looked at sooner still is. Looks must be locked."""
     await connection.execute(
         """
         insert into segment_looks (customer_id, look_at)
@@ -512,12 +518,12 @@ async def finish_scan(connection: Connection, evaluation: int, failed: str | Non
 
 
 async def given_up(connection: Connection, definitions: Definitions) -> set[str]:
-    """Return the segments whose last scan, by what they mean now, found them too slow."""
+    """Return the segments whose last scan, by what they mean now, found that they cannot be judged by."""
     rows = await connection.fetch(
         """
         select s.name, e.meaning from segments s join lateral (
             select meaning, failed from segment_evaluations where segment_id = s.id order by id desc limit 1
-        ) e on e.failed = 'too_slow'
+        ) e on e.failed in ('too_slow', 'broken')
         """
     )
     return {

@@ -15,8 +15,11 @@ from segments.condition import check, coded_in
 from segments.form import BadForm, Condition
 from store.database import Connection
 
-DEFINITION_LOCK = 2
-"""Advisory lock under which one transaction at a time changes what segments mean."""
+LOCKS = 4
+"""First half of the advisory locks of segments."""
+
+DEFINITION_LOCK, LOOK_LOCK = 0, 1
+"""Under which one transaction at a time changes what segments mean; and when customers are to be looked at."""
 
 Origin = Literal["code", "api"]
 
@@ -125,7 +128,12 @@ async def load(connection: Connection) -> Definitions:
 
 async def lock_definitions(connection: Connection) -> None:
     """Let this transaction alone change what segments mean."""
-    await connection.execute("select pg_advisory_xact_lock($1)", DEFINITION_LOCK)
+    await connection.execute("select pg_advisory_xact_lock($1::int, $2::int)", LOCKS, DEFINITION_LOCK)
+
+
+async def lock_looks(connection: Connection) -> None:
+    """Let this transaction alone change when customers are to be looked at: a look and a scan meet at many rows."""
+    await connection.execute("select pg_advisory_xact_lock($1::int, $2::int)", LOCKS, LOOK_LOCK)
 
 
 @dataclass(frozen=True)
@@ -235,14 +243,16 @@ async def delete(connection: Connection, name: str) -> None:
     await connection.execute("delete from segments where name = $1", name)
 
 
-async def overview(connection: Connection) -> list[asyncpg.Record]:
-    """Return every segment with its members and its last scan."""
+async def overview(connection: Connection, name: str | None = None) -> list[asyncpg.Record]:
+    """Return every segment, or one of them, with how many its members are and its last scan."""
     rows: list[asyncpg.Record] = await connection.fetch(
         """
         select s.name, s.version, v.story, v.form, v.origin, v.author, v.created_at, s.scanned_at,
                (select count(*) from segment_members m where m.segment_id = s.id) as members
-        from segments s join segment_versions v on v.segment_id = s.id and v.version = s.version order by s.name
-        """
+        from segments s join segment_versions v on v.segment_id = s.id and v.version = s.version
+        where $1::text is null or s.name = $1 order by s.name
+        """,
+        name,
     )
     return rows
 

@@ -8,6 +8,8 @@ import pytest
 
 from domain.campaigns import CampaignForm, Step
 from domain.messages import Channel
+from segments.coded import CODED
+from segments.definition import Coded, CodedParameters
 from store import campaigns
 from tests.api.scene import READER, Scene
 from tests.workflows.stories import QuietOnes
@@ -104,6 +106,16 @@ async def test_a_wrong_form_is_refused_with_the_place_and_the_rule(
         assert answer.status_code == 422, answer.text
         assert any(field == each["field"] or each["field"].startswith(f"{field}.") for each in answer.json()["errors"])
         assert rule in answer.json()["message"]
+
+
+async def test_a_form_whose_sql_in_the_code_fails_is_refused_and_says_so(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql = "select id as customer_id, 1 / (id - id) > 0 as member, null::jsonb as because from unnest(:customers) id"
+    monkeypatch.setitem(CODED, "fails", Coded("fails", "Fails.", CodedParameters, sql))
+    for answer in (await put(scene, a_name(), {"coded": "fails"}), await preview(scene, {"coded": "fails"})):
+        assert (answer.status_code, answer.json()["code"]) == (422, "broken")
+        assert "SQL in the code fails: DivisionByZeroError" in answer.json()["message"]
 
 
 async def test_segments_do_not_lead_in_circles(scene: Scene) -> None:

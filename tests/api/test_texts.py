@@ -281,6 +281,10 @@ async def test_what_this_month_lacks_is_listed(scene: Scene) -> None:
     lacking = [(each["template"], each["locale"]) for each in listed if each["used_by"] and each["published"] is None]
     assert lacking == [(f"rounds/{name}", locale) for name in ("first", "second") for locale in ("en", "ru")]
     assert {each["edition"] for each in listed if each["used_by"] == ["Rounds"]} >= {f"{datetime.now(UTC):%Y-%m}"}
+    # Who writes the next month's wants to know before it begins.
+    listed = (await scene.get("/v1/texts?month=2033-01")).json()
+    assert {each["published"] for each in listed if each["edition"] == "2033-01"} == {None}
+    assert (await scene.get("/v1/texts?month=2033-13")).status_code == 422
 
 
 @pytest.mark.usefixtures("rounds")

@@ -1,6 +1,7 @@
 """Segments evaluated: by scans that go on where they were broken off, by looks, by Temporal's own schedule."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -217,6 +218,36 @@ async def test_a_database_that_was_slow_for_a_while_loses_nobody(base: Base, mon
     assert await base.members("buyers") == {number}
 
 
+async def test_a_segment_whose_sql_fails_holds_up_no_other(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CODED, "broken", coded("1 / (id - id) > 0"))
+    number = await base.meets(buyer(HOUR))
+    await base.defines("broken", {"coded": "broken"})
+    await base.defines("buyers", BUYERS)
+    assert await base.looks(NOW) == 0
+    assert await base.members("buyers") == {number}
+    assert await base.scans("broken", NOW) == (0, 0, 0)
+    assert await failures(base) == ["broken"]
+    assert await base.looks(NOW) == 1
+
+
+async def test_what_a_segment_rests_on_may_fail_too(base: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    sql = "select id as customer_id, true as member, :basis as because from unnest(:customers) id"
+    rests = Coded("rests", "Rests on nothing.", CodedParameters, sql, basis="select to_jsonb(1 / 0)")
+    monkeypatch.setitem(CODED, "rests", rests)
+    await base.meets(buyer(HOUR))
+    await base.defines("rests", {"coded": "rests"})
+    assert await base.scans("rests", NOW) == (0, 0, 0)
+    assert await failures(base) == ["broken"]
+
+
+async def test_windows_of_years_may_end_after_all_times_there_are(base: Base) -> None:
+    """Of a test customer whose journey time hardly passes."""
+    slow = await base.meets(replace(buyer(HOUR), speed=0.001))
+    await base.defines("buyers", {"event": "bought", "within": "P3650D"})
+    await base.looks(NOW)
+    assert await base.members("buyers") == {slow}
+
+
 async def test_customers_who_cannot_enter_in_time_hold_up_no_other_segment(
     base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -315,6 +346,24 @@ async def test_a_segment_put_while_somebody_is_looked_at_knows_when_to_look_agai
     await base.looks(later)
     await base.looks(NOW + 31 * DAY)
     assert await base.members("quieter") == {number}
+
+
+async def test_a_look_and_a_scan_do_not_stop_each_other_half_way(base: Base) -> None:
+    """Each keeps times of many customers: where they met in the middle, one of them was broken off."""
+    numbers = [await base.meets(buyer(HOUR)) for _ in range(4)]
+    await base.defines("lately", {"event": "bought", "within": "P1D"})
+    async with base.pool.acquire() as scan, base.pool.acquire() as look:
+        found, definitions = await membership.to_look_at(look, NOW, 10), await segments.load(look)
+        async with scan.transaction():
+            await segments.lock_looks(scan)
+            await membership.look_again(scan, {numbers[2]: NOW})
+            both = dict.fromkeys((numbers[1], numbers[2]), NOW + DAY)
+            looking = asyncio.create_task(membership.looked_at(look, definitions, found, both))
+            while not await base.pool.fetchval("select exists (select from pg_locks where not granted)"):
+                assert not looking.done()
+            # The look waits, and holds no row that the scan still wants.
+            await membership.look_again(scan, {numbers[1]: NOW})
+        assert await looking
 
 
 async def test_who_is_merged_takes_memberships_along_and_enters_nothing_twice(base: Base) -> None:
