@@ -28,6 +28,7 @@ LINE = 120
 _NAME = re.compile(r"[A-Z][a-z0-9]+([A-Z][a-z0-9]+)*")
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _IMPORTED = {"Event", "Field", "Journey", "Parameters", "Pauses", "Person", "Status", "World"}
+_FILES = {"events", "segments"}
 _SEARCHED = ("workflows", "tests", "bench", "cli", "domain")
 
 
@@ -115,6 +116,10 @@ def _order(name: str, pack: str | None, event: str | None, goal: str | None) -> 
     for value in (order.snake, order.pack):
         if keyword.iskeyword(value):
             raise Refused(f"{value} is a word of Python's own; give it another name")
+    if order.snake in _FILES:
+        raise Refused(
+            f"{order.name} would be {order.snake}.py, which holds the pack's {order.snake}; give it another name"
+        )
     for value in (order.name, _class_of(order.event), _class_of(order.goal)):
         if value in _IMPORTED:
             raise Refused(f"{value} means something else in a journey's file; give it another name")
