@@ -16,7 +16,7 @@ from api.problems import RETRY_AFTER_SECONDS, FieldError, Problem, documented
 from dispatch.schedules import begin_scan
 from segments.condition import BasisMissing, check
 from segments.form import BadForm, Condition, read
-from store import membership, segments
+from store import campaigns, membership, segments
 from store.database import Connection
 from store.membership import Explained
 from store.segments import Definitions, NewVersion
@@ -290,6 +290,10 @@ async def delete_segment(name: Name, ctx: Ctx, _: Operator, audited: Audited) ->
             raise Problem(409, "in_use", f"{name} is named by {', '.join(naming)}; change that first")
         if name in {each.name for each in segments_of(ctx.catalog)}:
             raise Problem(409, "in_use", f"{name} comes with the release and would be back at the next start")
+        if sending := [
+            each.form.name for each in await campaigns.with_work_left(connection) if each.form.segment == name
+        ]:
+            raise Problem(409, "in_use", f"{name} is whom the campaign {', '.join(sending)} is for; stop that first")
         await segments.delete(connection, name)
         audited.facts["segment"] = name
 

@@ -92,6 +92,11 @@ def count(campaign: Name) -> None:
     console.print(f"{about}{found['members']:,} customers, {found['share']:.1%} of all", highlight=False)
     if found["excluded"]:
         console.print(f"{found['excluded']:,} of them left out: another campaign wrote to them lately", highlight=False)
+    if found["held_out"]:
+        console.print(f"{found['held_out']:,} of them held out, for comparison", highlight=False)
+    if found["beyond_reach"]:
+        console.print(f"{found['beyond_reach']:,} of them reached by none of its channels", highlight=False)
+    console.print(f"{about}{found['recipients']:,} get a message", highlight=False)
     table = Table("channel", "no address", "suppressed", "not agreed", box=None, pad_edge=False)
     for each in found["channels"]:
         table.add_row(each["channel"], *(f"{each[rule]:,}" for rule in ("unreachable", "suppressed", "forbidden")))
