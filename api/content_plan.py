@@ -1,6 +1,5 @@
 """The content plan over HTTP: which campaigns start when, by centre; all of them are kept, or none."""
 
-from datetime import UTC
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -15,7 +14,13 @@ from store.campaigns import Kept
 
 router = APIRouter(prefix="/v1/campaigns", tags=["campaigns"])
 
-Month = Annotated[str, Query(pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="Month (UTC) in which campaigns start.")]
+Month = Annotated[
+    str,
+    Query(
+        pattern=r"^\d{4}-(0[1-9]|1[0-2])$",
+        description="Month in which campaigns start, by the clock their `starts_at` is written by.",
+    ),
+]
 
 
 class Plan(BaseModel):
@@ -76,7 +81,7 @@ async def read_plan(
     by_centre: dict[str, list[Kept]] = {}
     for each in await campaigns.listed(db):
         starts = each.form.starts_at
-        if starts and f"{starts.astimezone(UTC):%Y-%m}" == month and centre in (None, each.form.centre):
+        if starts and f"{starts:%Y-%m}" == month and centre in (None, each.form.centre):
             by_centre.setdefault(each.form.centre or "", []).append(each)
     return [
         CentrePlan(

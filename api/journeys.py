@@ -29,7 +29,7 @@ from store import customers, enrolments, events, reports
 from store.database import Connection
 from store.events import NewEvent
 from storyboards.story import Storyboard
-from workflows.audience import InSegment, takes_in
+from workflows.audience import OfSegment, takes_in
 from workflows.declaration import Declaration
 
 log = structlog.get_logger()
@@ -514,7 +514,7 @@ def _kind(board: Storyboard, stays: dict[str, int]) -> JourneyKind:
         exits_on=[rule.event.event_name for rule in declaration.exits_on],
         restarts_on=[event.event_name for event in declaration.restarts_on],
         listens_to=[event.event_name for event in declaration.listens_to],
-        segments=[rule.segment for rule in declaration.starts_on if isinstance(rule, InSegment)],
+        segments=[rule.segment for rule in declaration.starts_on if isinstance(rule, OfSegment)],
         topic=declaration.topic,
         priority=declaration.priority,
         messages=[

@@ -143,6 +143,7 @@ async def test_the_journeys_of_the_deployment_are_listed(operator: httpx.AsyncCl
     assert listed["AbandonedApplication"]["key"] == "application_id"
     first = {"number": 1, "channel": "call", "template": "abandoned_application/almost_empty"}
     assert listed["AbandonedApplication"]["messages"][0] == {**first, "message_class": "marketing"}
+    assert listed["CreditInterestCold"]["segments"] == ["credit_interest_cold"]
     assert listed["RefusedByBank"]["ends_on"] == ["credit_application_submitted", "credit_issued"]
 
 
