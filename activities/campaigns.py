@@ -19,9 +19,9 @@ from domain.campaigns import PRIORITY, CampaignForm, CampaignStatus, Planned, Pr
 from domain.enrolments import Outcome
 from domain.messages import RANK, DeliverRequest, Delivery, Status, Verdict
 from policy.hours import zones_of
-from policy.turns import first_due
+from policy.turns import first_due, next_turn
 from segments.condition import BasisMissing
-from store import campaigns, customers, installation, membership, recipients, segments
+from store import audit, campaigns, customers, installation, membership, recipients, segments
 from store.campaigns import Candidate, Kept, Place
 from store.database import AWAY, Connection, Pool
 from store.recipients import Done, Doubt, Recipient
@@ -126,14 +126,24 @@ class Campaigns:
             return await self.send_due(campaign, _Now(activity.info().started_time))
 
     @activity.defn
-    async def change_campaign(self, campaign: int, to: CampaignStatus) -> CampaignStatus:
+    async def change_campaign(
+        self, campaign: int, to: CampaignStatus, command: str | None = None, update: str | None = None
+    ) -> CampaignStatus:
         """Pause, resume or stop a campaign; doing it again changes nothing.
+
+        Args:
+            command: What it is called, if it was sent straight to Temporal: then it is entered in the audit log here.
+            update: The id under which it was sent.
 
         Returns:
             Where it is now.
         """
         with speechless():
-            async with self.pool.acquire() as connection:
+            async with self.pool.acquire() as connection, connection.transaction():
+                if update is not None:
+                    name = (await campaigns.load(connection, campaign)).form.name
+                    about, facts = {"command": command}, {"campaign": name}
+                    await audit.record_once(connection, "temporal", "command_campaign", about, update, facts)
                 return await campaigns.move_to(connection, campaign, to)
 
     @activity.defn
@@ -229,12 +239,28 @@ class Campaigns:
                 continue
             async with self.pool.acquire() as connection:
                 due = await recipients.due(connection, campaign, now(), batch if courteous else AT_ONCE)
-            if not due:
-                break
+                if not due:
+                    break
+                in_time = await self._in_time(connection, kept.form, due, now())
             courteous = True
-            await self._serve_all(kept.form, due, pace, now)
+            await self._serve_all(kept.form, in_time, pace, now)
         async with self.pool.acquire() as connection:
             return await recipients.progress(connection, campaign)
+
+    async def _in_time(
+        self, connection: Connection, form: CampaignForm, due: Sequence[Recipient], now: datetime
+    ) -> Sequence[Recipient]:
+        """Put off whose day, or hour, it is not, and return the others: they may have waited since another day."""
+        late: dict[int, datetime] = {}
+        for each in due:
+            present = each.clock.journey_time(now)
+            zones = zones_of(each.time_zone, each.phone, self.deliver.deployment.default_time_zone)
+            # When it is worth nothing any more that is decided, and explained, like everything else.
+            turn = min(next_turn(form, each.customer, zones, present), max(each.expires_at, present))
+            if turn > present:
+                late[each.enrolment] = each.clock.wall_time(turn)
+        await recipients.put_off(connection, late)
+        return [each for each in due if each.enrolment not in late]
 
     async def _serve_all(self, form: CampaignForm, due: Sequence[Recipient], pace: _Pace, now: _Now) -> None:
         """Serve some recipients, a few at the same time, and record with whom it is done, all at once.

@@ -15,6 +15,7 @@ from api import (
     audit,
     campaigns,
     codec,
+    content_plan,
     conversations,
     customers,
     events,
@@ -144,6 +145,8 @@ def create_app(workflows: Sequence[type[Journey[Any]]] | None = None) -> FastAPI
         policy,
         segments,
         advertising,
+        # Before campaigns, of which any might be called `plan`.
+        content_plan,
         campaigns,
         silences,
         conversations,

@@ -28,7 +28,8 @@ from domain.uncertain import Resolution
 from store import customers, enrolments, events, reports
 from store.database import Connection
 from store.events import NewEvent
-from workflows.audience import Enters, InSegment, takes_in
+from storyboards.story import Storyboard
+from workflows.audience import OfSegment, takes_in
 from workflows.declaration import Declaration
 
 log = structlog.get_logger()
@@ -40,6 +41,15 @@ STARTS_WITHIN = 5.0
 Number = Annotated[int, Path(ge=1, le=2**63 - 1, description="Number of the enrolment.")]
 Before = Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Only what is older than this number.")]
 Limit = Annotated[int, Query(ge=1, le=500)]
+
+
+class MessageKind(BaseModel):
+    """A message a journey may send."""
+
+    number: int = Field(description="In its picture; those of one number go out at once.")
+    channel: str = Field(examples=["email"])
+    template: str = Field(examples=["abandoned_application/full"])
+    message_class: str = Field(examples=["marketing"])
 
 
 class JourneyKind(BaseModel):
@@ -57,6 +67,7 @@ class JourneyKind(BaseModel):
     segments: list[str] = Field(description="Whom it is for: entering one of these segments starts it.")
     topic: str = Field(description="What it writes about, as customers choose it.", examples=["offers"])
     priority: int = Field(description="1 (most important) to 5.")
+    messages: list[MessageKind] = Field(description="What it may send, seen when its code was rehearsed.")
     page: str = Field(description="Where it is to be seen as a picture.", examples=["/journeys/AbandonedApplication"])
     parameters: dict[str, Any]
     stays: dict[str, int] = Field(description="How many customers are in it (`running`) or left it, by outcome.")
@@ -202,7 +213,10 @@ class ParkedEvent(BaseModel):
 async def list_journeys(_: Reader, ctx: Ctx, db: Db) -> list[JourneyKind]:
     """List the journeys this deployment runs, with how many customers are in each."""
     stays = await reports.journeys(db)
-    return [_kind(declaration, stays.get(name, {})) for name, declaration in sorted(ctx.catalog.journeys.items())]
+    return [
+        _kind(await ctx.board(declaration), stays.get(name, {}))
+        for name, declaration in sorted(ctx.catalog.journeys.items())
+    ]
 
 
 @router.post("/v1/journeys/{name}/enrolments", status_code=201, responses=documented(404, 409, 410, 422))
@@ -495,7 +509,8 @@ def _temporal_away() -> Problem:
     return Problem(503, "temporal_away", "Temporal does not answer", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
-def _kind(declaration: Declaration, stays: dict[str, int]) -> JourneyKind:
+def _kind(board: Storyboard, stays: dict[str, int]) -> JourneyKind:
+    declaration = board.declaration
     return JourneyKind(
         name=declaration.name,
         pack=declaration.pack,
@@ -506,9 +521,19 @@ def _kind(declaration: Declaration, stays: dict[str, int]) -> JourneyKind:
         exits_on=[rule.event.event_name for rule in declaration.exits_on],
         restarts_on=[event.event_name for event in declaration.restarts_on],
         listens_to=[event.event_name for event in declaration.listens_to],
-        segments=[rule.segment for rule in declaration.starts_on if isinstance(rule, InSegment | Enters)],
+        segments=[rule.segment for rule in declaration.starts_on if isinstance(rule, OfSegment)],
         topic=declaration.topic,
         priority=declaration.priority,
+        messages=[
+            MessageKind(
+                number=sent.number,
+                channel=draft.channel,
+                template=draft.template,
+                message_class=draft.message_class,
+            )
+            for sent in board.messages
+            for draft in sent.drafts
+        ],
         page=f"/journeys/{declaration.name}",
         parameters=declaration.parameters.model_dump(mode="json"),
         stays=stays,

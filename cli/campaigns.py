@@ -57,7 +57,7 @@ def show(campaign: Name) -> None:
     if found["temporal_ui"]:
         console.print(found["temporal_ui"], highlight=False, soft_wrap=True)
     counted = ("sent", "delivered", "read", "clicked", "replied", "failed", "skipped", "held_back")
-    table = Table("variant", "channel", *(name.replace("_", " ") for name in counted), box=None, pad_edge=False)
+    table = _table("variant", "channel", *(name.replace("_", " ") for name in counted))
     for each in found["messages"]:
         table.add_row(each["variant"], each["channel"], *(f"{each[name]:,}" for name in counted))
     if found["messages"]:
@@ -92,7 +92,12 @@ def count(campaign: Name) -> None:
     console.print(f"{about}{found['members']:,} customers, {found['share']:.1%} of all", highlight=False)
     if found["excluded"]:
         console.print(f"{found['excluded']:,} of them left out: another campaign wrote to them lately", highlight=False)
-    table = Table("channel", "no address", "suppressed", "not agreed", box=None, pad_edge=False)
+    if found["held_out"]:
+        console.print(f"{found['held_out']:,} of them held out, for comparison", highlight=False)
+    if found["beyond_reach"]:
+        console.print(f"{found['beyond_reach']:,} of them reached by none of its channels", highlight=False)
+    console.print(f"{about}{found['recipients']:,} get a message", highlight=False)
+    table = _table("channel", "no address", "suppressed", "not agreed")
     for each in found["channels"]:
         table.add_row(each["channel"], *(f"{each[rule]:,}" for rule in ("unreachable", "suppressed", "forbidden")))
     console.print(table)
@@ -170,7 +175,7 @@ def report(campaign: Name) -> None:
     if found["goal"]:
         console.print(f"goal: {found['goal']}, within {found['attributed_within']} of the first message")
     counted = ("recipients", "sent", "delivered", "read", "clicked", "replied", "unsubscribed")
-    table = Table("variant", *counted, "goal", box=None, pad_edge=False)
+    table = _table("variant", *counted, "goal")
     for each in found["variants"]:
         table.add_row(
             each["variant"], *(f"{each[name]:,}" for name in counted), _share(each["conversions"], each["sent"])
@@ -216,7 +221,7 @@ def put_plan(
 
 @plan.command("show", epilog=WHERE)
 def show_plan(
-    month: Annotated[str, typer.Argument(help="As 2026-12, in UTC.")],
+    month: Annotated[str, typer.Argument(help="As 2026-12, by the clocks by which the starts are written.")],
     centre: Annotated[str | None, typer.Option(help="Only of this centre.")] = None,
 ) -> None:
     """Show what is planned for a month, by centre.
@@ -270,13 +275,21 @@ def _told(progress: dict[str, Any]) -> str:
 
 
 def _print_campaigns(found: list[dict[str, Any]]) -> None:
-    table = Table("campaign", "status", "segment", "by", "starts (UTC)", "centre", box=None, pad_edge=False)
+    table = _table("campaign", "status", "segment", "by", "starts", "centre")
     for each in found:
         form = each["form"]
         ways = " → ".join(step["channel"] for step in form["cascade"])
-        starts = _moment(form["starts_at"]) if form["starts_at"] else "at once"
+        starts = f"{datetime.fromisoformat(form['starts_at']):%Y-%m-%d %H:%M %Z}" if form["starts_at"] else "at once"
         table.add_row(each["name"], each["status"], form["segment"], ways, starts, form["centre"] or "")
     console.print(table)
+
+
+def _table(*columns: str) -> Table:
+    """Return a table none of whose words are cut where the terminal is narrow."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
 
 
 def _command(campaign: str, command: str) -> None:

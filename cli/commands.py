@@ -26,6 +26,9 @@ Enrolment = Annotated[int, typer.Argument(min=1, help="Number of the enrolment, 
 
 console = Console()
 
+MOST_MESSAGES = 12
+"""Of a journey, told in a list; its picture has all."""
+
 
 def fail(message: str) -> NoReturn:
     """Say in one line why not, and end with exit code 1."""
@@ -54,7 +57,7 @@ def list_journeys(
         bool, typer.Option("--local", help="From the code, without a server: every journey that ships, with its story.")
     ] = False,
 ) -> None:
-    """List the journeys of the deployment: what starts them, by what they are keyed, their goal, who is in them.
+    """List the journeys of the deployment: what starts them, whom they are for, their goal, what they send.
 
     Example: journeys list --pack car_credit
     """
@@ -81,6 +84,7 @@ def list_journeys(
             ("once per", [each["key"] or "customer"]),
             ("goal", each["ends_on"]),
             ("exits on", each["exits_on"]),
+            ("sends", _messages(each["messages"])),
             ("about", [each["topic"]]),
             ("picture", [f"{url}{each['page']}"]),
         ):
@@ -88,6 +92,15 @@ def list_journeys(
                 console.print(f"  {heading + ':':<11}{', '.join(values)}", highlight=False, soft_wrap=True)
         console.print()
     console.print(outcomes_table({each["name"]: each["stays"] for each in chosen}))
+
+
+def _messages(messages: list[dict[str, Any]]) -> list[str]:
+    """Return texts, each with the channels it may go by, in the order in which they may be sent."""
+    channels: dict[str, dict[str, None]] = {}
+    for each in messages:
+        channels.setdefault(each["template"].split("/", 1)[-1], {})[each["channel"]] = None
+    told = [f"{name} ({', '.join(ways)})" for name, ways in channels.items()]
+    return told if len(told) <= MOST_MESSAGES else [*told[:MOST_MESSAGES], f"and {len(told) - MOST_MESSAGES} more"]
 
 
 def show(

@@ -6,6 +6,7 @@ import keyword
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ LINE = 120
 _NAME = re.compile(r"[A-Z][a-z0-9]+([A-Z][a-z0-9]+)*")
 _SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _IMPORTED = {"Event", "Field", "Journey", "Parameters", "Pauses", "Person", "Status", "World"}
+_FILES = {"events", "segments"}
 _SEARCHED = ("workflows", "tests", "bench", "cli", "domain")
 
 
@@ -93,9 +95,16 @@ def new(
         ("journeys check", "after every change: what is wrong, with file and line"),
         ("make record", "before it is released: its runs are kept, so that no later change breaks them"),
     ):
-        console.print(f"  {command:<52} {why}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {_here(command):<62} {why}", highlight=False, markup=False, soft_wrap=True)
     if order.pack not in {journey.__module__.split(".")[-2] for journey in JOURNEYS}:
         console.print(f'The pack is new: it runs where journeys.toml has "{order.pack}" among enabled.', markup=False)
+
+
+def _here(command: str) -> str:
+    """Return a command as it can be typed in the checkout, whether or not its environment is activated."""
+    program = Path(sys.executable).with_name(command.split()[0])
+    here = program.exists() and program.is_relative_to(PROJECT)
+    return f"{program.parent.relative_to(PROJECT)}/{command}" if here else command
 
 
 # What may be written.
@@ -115,6 +124,10 @@ def _order(name: str, pack: str | None, event: str | None, goal: str | None) -> 
     for value in (order.snake, order.pack):
         if keyword.iskeyword(value):
             raise Refused(f"{value} is a word of Python's own; give it another name")
+    if order.snake in _FILES:
+        raise Refused(
+            f"{order.name} would be {order.snake}.py, which holds the pack's {order.snake}; give it another name"
+        )
     for value in (order.name, _class_of(order.event), _class_of(order.goal)):
         if value in _IMPORTED:
             raise Refused(f"{value} means something else in a journey's file; give it another name")

@@ -1,4 +1,4 @@
-"""A message moves on, by a provider's report or the customer's own deed; its run hears of it if it waits."""
+"""A message moves on, by a provider's report or the customer's own deed; whoever waits for that hears of it."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from dispatch.plan import MESSAGE_REPLY, MESSAGE_STATUS
 from domain.events import OF_MESSAGES
 from domain.messages import Status
 from domain.uncertain import Resolution
-from store import events, messages
+from store import events, messages, recipients
 from store.database import Connection
 from store.events import NewEvent
 
@@ -61,7 +61,10 @@ async def move(connection: Connection, message: UUID, status: Status, report: Re
     )
     if moved and moved.resolved:
         RESOLVED.labels(moved.channel, moved.resolved).inc()
-    if moved is None or not moved.awaited:
+    if moved is None:
+        return
+    await recipients.look_again(connection, moved.enrolment, status)
+    if not moved.awaited:
         return
     told = {"enrolment": moved.enrolment, "message": str(message)}
     is_reply = status is Status.REPLIED

@@ -41,6 +41,9 @@ class CampaignStatus(StrEnum):
     FINISHED = "finished"
 
 
+Standing = Literal["draft", "planning", "running", "paused", "stopped", "finished"]
+"""Where it is, for people: `planning` while its start has not come, or its recipients are being found."""
+
 MAY_BECOME: Mapping[CampaignStatus, Sequence[CampaignStatus]] = {
     CampaignStatus.PAUSED: (CampaignStatus.RUNNING,),
     CampaignStatus.RUNNING: (CampaignStatus.PAUSED,),
@@ -84,8 +87,9 @@ class CampaignForm(BaseModel, frozen=True, extra="forbid"):
         cascade: Tried in this order until the customer is reached.
         reached: What a message must have come to for the cascade to end.
         within: How long it has to come to that.
-        hour: Of each recipient's own day; None for at once.
-        weekdays: Of each recipient's own week.
+        hour: Of each recipient's own day, at which it begins; what is late goes on that day, or at that hour of
+            another. None for at once.
+        weekdays: Of each recipient's own week; nothing of it goes on another day.
         starts_at: Nobody is written to before; None for at once.
         rate_per_second: Most messages in a wall second.
         exclude_contacted_within: Whoever got a message of any other campaign so shortly before gets none.
@@ -129,6 +133,8 @@ class CampaignForm(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def _contradictions(self) -> Iterator[str]:
+        if self.name == "plan":
+            yield "name: plan is what the content plan is called; give it another name"
         channels = [step.channel for step in self.cascade]
         names = [variant.name for variant in self.variants]
         for channel in sorted({each for each in channels if channels.count(each) > 1}):
@@ -160,6 +166,11 @@ class CampaignForm(BaseModel, frozen=True, extra="forbid"):
             if draw < below:
                 return variant
         return self.variants[-1]
+
+    def hour_of(self, customer: int) -> int | None:
+        """Return the hour of their day from which on a customer is written to; None for any."""
+        own = self.drawn(customer).hour
+        return self.hour if own is None else own
 
     def draft(self, step: int, variant: Variant) -> Draft:
         """Return the message of a step for a variant."""

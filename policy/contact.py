@@ -242,10 +242,19 @@ def _no_consent(policy: Policy, facts: Facts) -> Drop | None:
 
 
 def _held_out(policy: Policy, facts: Facts) -> Drop | None:
-    if is_held_out(policy, "*", facts.customer, policy.holdout):
-        return Drop("holdout:global")
-    share = policy.holdouts.get(facts.journey, facts.held_out)
-    return Drop(f"holdout:{facts.journey}") if is_held_out(policy, facts.journey, facts.customer, share) else None
+    by = held_out_by(policy, facts.journey, facts.customer, facts.held_out)
+    return Drop(f"holdout:{by}") if by else None
+
+
+def held_out_by(policy: Policy, journey: str, customer: int, share: float) -> str | None:
+    """Return which group that gets nothing a customer is in: "global", or a journey's; None if in neither.
+
+    Args:
+        share: Which the journey or campaign itself leaves out, unless the policy says another.
+    """
+    if is_held_out(policy, "*", customer, policy.holdout):
+        return "global"
+    return journey if is_held_out(policy, journey, customer, policy.holdouts.get(journey, share)) else None
 
 
 def is_held_out(policy: Policy, scope: str, customer: int, share: float) -> bool:

@@ -8,18 +8,35 @@ from domain.campaigns import CampaignForm
 from policy.configuration import Weekday
 from policy.hours import next_allowed
 
+MIDNIGHT = 24
+
 
 def first_due(form: CampaignForm, customer: int, zones: Sequence[ZoneInfo], present: datetime) -> datetime:
-    """Return when a recipient's first message is due, journey time.
+    """Return when a recipient's first message is due, journey time: within the hour of the campaign.
 
     Args:
         zones: Every zone the recipient may be in. The one in the middle counts for the hour; the contact policy
             sees to it that it is no quiet hour in any.
         present: The campaign's beginning, or now, journey time.
     """
-    own = form.drawn(customer).hour
-    hour = form.hour if own is None else own
-    hours = (0, 24) if hour is None else (hour, hour + 1)
+    hour = form.hour_of(customer)
+    return _turn(form, (0, MIDNIGHT) if hour is None else (hour, hour + 1), zones, present)
+
+
+def next_turn(form: CampaignForm, customer: int, zones: Sequence[ZoneInfo], present: datetime) -> datetime:
+    """Return when a message that is due may go: now, if it is one of the campaign's days, and not before its hour.
+
+    What is late, because of its pace, a pause or the contact policy, may go until the day is over; then it waits for
+    the hour of the next of the campaign's days.
+
+    Args:
+        zones: As for `first_due`.
+        present: Journey time.
+    """
+    return _turn(form, (form.hour_of(customer) or 0, MIDNIGHT), zones, present)
+
+
+def _turn(form: CampaignForm, hours: tuple[int, int], zones: Sequence[ZoneInfo], present: datetime) -> datetime:
     found = next_allowed(present, [zones[len(zones) // 2]], hours, [Weekday(day) for day in form.weekdays])
     assert found is not None, "every hour comes on every day of some week"
     return found

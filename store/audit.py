@@ -74,7 +74,14 @@ async def record(
     await answer(connection, await begin(connection, actor, action, subject, detail), DONE)
 
 
-async def record_once(connection: Connection, actor: str, action: str, subject: Mapping[str, Any], update: str) -> None:
+async def record_once(
+    connection: Connection,
+    actor: str,
+    action: str,
+    subject: Mapping[str, Any],
+    update: str,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
     """Enter what was done under an id of Temporal's, unless that has been entered."""
     known = await connection.fetchval(
         "select 1 from audit where subject @> $1 and detail @> jsonb_build_object('update', $2::text)",
@@ -82,7 +89,7 @@ async def record_once(connection: Connection, actor: str, action: str, subject: 
         update,
     )
     if not known:
-        await record(connection, actor, action, subject, {"update": update})
+        await record(connection, actor, action, subject, {**(detail or {}), "update": update})
 
 
 async def page(

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from domain.campaigns import EVENT_TYPE, MAY_BECOME, CampaignForm, CampaignStatus, Planned
+from domain.campaigns import EVENT_TYPE, MAY_BECOME, CampaignForm, CampaignStatus, Planned, Standing
 from domain.clock import Clock
 from store import contact, events
 from store.database import Connection
@@ -41,6 +41,11 @@ class Kept:
     excluded: int
     planned_at: datetime | None
     ended_at: datetime | None
+
+    @property
+    def standing(self) -> Standing:
+        """Where it is, for people."""
+        return "planning" if self.status is CampaignStatus.RUNNING and self.planned_at is None else self.status.value
 
 
 _COLUMNS = "id, form, status, created_by, created_at, started_by, started_at, cursor, excluded, planned_at, ended_at"
@@ -111,14 +116,15 @@ async def discard(connection: Connection, name: str) -> bool:
     return done != "DELETE 0"
 
 
-async def begin(connection: Connection, campaign: int, by: str) -> bool:
-    """Let a campaign begin; False if it has already."""
+async def begin(connection: Connection, campaign: Kept, by: str) -> bool:
+    """Let a campaign begin as it was looked at; False if it has already, or was changed meanwhile."""
     done: str = await connection.execute(
         """
-        update campaigns set status = 'running', started_by = $2, started_at = now()
-        where id = $1 and status = 'draft'
+        update campaigns set status = 'running', started_by = $3, started_at = now()
+        where id = $1 and status = 'draft' and created_at = $2
         """,
-        campaign,
+        campaign.id,
+        campaign.created_at,
         by,
     )
     return done != "UPDATE 0"
@@ -299,9 +305,15 @@ async def _begin_stays(
 
 
 async def advance_plan(connection: Connection, campaign: int, cursor: int, excluded: int) -> None:
-    """Record how far planning has come, in the transaction that places recipients."""
+    """Record how far planning has come, in the transaction that places recipients.
+
+    An attempt that Temporal has given up, and that goes on beside the next one, neither leads back nor counts twice.
+    """
     await connection.execute(
-        "update campaigns set cursor = $2, excluded = excluded + $3 where id = $1", campaign, cursor, excluded
+        "update campaigns set cursor = $2, excluded = excluded + $3 where id = $1 and cursor < $2",
+        campaign,
+        cursor,
+        excluded,
     )
 
 
@@ -424,30 +436,37 @@ async def recipients_by_variant(connection: Connection, campaign: Kept) -> dict[
 # What would become of it.
 
 
+HINDRANCES = ("unreachable", "suppressed", "forbidden")
+
+
 @dataclass(frozen=True)
-class Reach:
-    """What stands between some customers and a channel."""
+class Way:
+    """A channel to a customer.
 
+    Attributes:
+        hindrance: What stands in it, one of `HINDRANCES`; None if it is open.
+    """
+
+    customer: int
     channel: str
-    unreachable: int
-    suppressed: int
-    forbidden: int
+    hindrance: str | None
 
 
-async def reach(
+async def ways(
     connection: Connection, customers: Sequence[int], channels: Sequence[str], topic: str, required: Sequence[str]
-) -> list[Reach]:
-    """Return how many customers a channel does not reach, and of how many it must not be used.
+) -> list[Way]:
+    """Return whether channels reach customers, and may be used.
 
     Args:
         required: Channels that need the customer's consent.
     """
     rows = await connection.fetch(
         """
-        select h.channel, count(*) filter (where a.plain is null) as unreachable,
-               count(*) filter (where s.reason is not null) as suppressed,
-               count(*) filter (where a.plain is not null and s.reason is null
-                                and not coalesce(w.given, h.channel <> all($4))) as forbidden
+        select c.id, h.channel, case
+                   when a.plain is null then 'unreachable'
+                   when s.reason is not null then 'suppressed'
+                   when not coalesce(w.given, h.channel <> all($4)) then 'forbidden'
+               end as hindrance
         from customers c cross join unnest($2::text[]) h(channel)
         cross join lateral (
             select case h.channel
@@ -476,11 +495,11 @@ async def reach(
                  and topic in ($3, '*') order by id desc limit 1)
             ) wishes order by id desc limit 1
         ) w on true
-        where c.id = any($1) group by h.channel
+        where c.id = any($1)
         """,
         customers,
         list(channels),
         topic,
         list(required),
     )
-    return [Reach(*row.values()) for row in rows]
+    return [Way(*row.values()) for row in rows]

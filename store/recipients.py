@@ -3,7 +3,7 @@
 A recipient without an outcome waits; their turn comes at `due_at`, as often as it takes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -16,6 +16,14 @@ from store.database import Connection
 
 CLOCK = "coalesce(c.clock_origin, i.origin) as origin, coalesce(c.speed, i.speed) as speed"
 """SQL: a customer's journey time, from `customers` c and `installation` i."""
+
+HAS_LEFT = """
+    exists (
+        select from messages m
+        where m.enrolment_id = r.enrolment_id and m.status not in ('waiting', 'skipped', 'failed')
+    )
+"""
+"""SQL: whether a message of any step has left to a recipient r, or may have."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class Recipient:
     occurrence: int
     expires_at: datetime
     failures: int
+    time_zone: str | None
+    phone: str | None
     clock: Clock
 
 
@@ -47,7 +57,8 @@ async def due(connection: Connection, campaign: int, now: datetime, limit: int) 
     """
     rows = await connection.fetch(
         f"""
-        select r.customer_id, r.enrolment_id, r.variant, r.step, r.occurrence, r.expires_at, r.failures, {CLOCK}
+        select r.customer_id, r.enrolment_id, r.variant, r.step, r.occurrence, r.expires_at, r.failures,
+               c.time_zone, c.phone, {CLOCK}
         from campaign_recipients r join campaigns p on p.id = r.campaign_id and p.status = 'running'
         join customers c on c.id = r.customer_id cross join installation i
         where r.campaign_id = $1 and r.outcome is null and r.due_at <= $2 order by r.due_at, r.customer_id limit $3
@@ -65,6 +76,8 @@ async def due(connection: Connection, campaign: int, now: datetime, limit: int) 
             occurrence=row["occurrence"],
             expires_at=row["expires_at"],
             failures=row["failures"],
+            time_zone=row["time_zone"],
+            phone=row["phone"],
             clock=Clock(origin=row["origin"], speed=row["speed"]),
         )
         for row in rows
@@ -91,6 +104,39 @@ async def postpone(connection: Connection, recipient: Recipient, due_at: datetim
     )
 
 
+async def put_off(connection: Connection, due_at: Mapping[int, datetime]) -> None:
+    """Let the turns of recipients, by their stays, come again, as they are.
+
+    Args:
+        due_at: Wall time.
+    """
+    await connection.execute(
+        """
+        update campaign_recipients r set due_at = u.due_at
+        from unnest($1::bigint[], $2::timestamptz[]) u(enrolment_id, due_at)
+        where r.enrolment_id = u.enrolment_id and r.outcome is null
+        """,
+        list(due_at),
+        list(due_at.values()),
+    )
+
+
+async def look_again(connection: Connection, enrolment: int, status: Status) -> None:
+    """Let a recipient's turn come now, if what is heard of their message decides how the cascade goes on.
+
+    Nothing happens where the stay is no campaign's.
+    """
+    await connection.execute(
+        """
+        update campaign_recipients r set due_at = now() from campaigns p
+        where r.enrolment_id = $1 and r.outcome is null and r.due_at > now() and p.id = r.campaign_id
+        and ($2 <> 'delivered' or p.form ->> 'reached' = 'delivered')
+        """,
+        enrolment,
+        status,
+    )
+
+
 @dataclass(frozen=True)
 class Done:
     """Nothing more comes to a recipient.
@@ -109,17 +155,14 @@ async def done_with(connection: Connection, done: Sequence[Done]) -> None:
     """Record what became of recipients, and that their stays are over; their customers' rows must be locked."""
     enrolments = [each.recipient.enrolment for each in done]
     await connection.execute(
-        """
-        update campaign_recipients r set step = d.step, outcome = case when exists (
-            select from messages m where m.enrolment_id = r.enrolment_id and m.status <> all($4)
-        ) then 'sent' else d.outcome end
+        f"""
+        update campaign_recipients r set step = d.step, outcome = case when {HAS_LEFT} then 'sent' else d.outcome end
         from unnest($1::bigint[], $2::int[], $3::text[]) d(enrolment_id, step, outcome)
         where r.enrolment_id = d.enrolment_id and r.outcome is null
         """,
         enrolments,
         [each.recipient.step for each in done],
         [each.outcome for each in done],
-        [Status.WAITING, Status.SKIPPED, Status.FAILED],
     )
     await _end_stays(connection, enrolments, [each.stay for each in done])
 
@@ -184,7 +227,10 @@ async def waiting(connection: Connection, campaign: int, limit: int) -> list[tup
 async def withdraw(connection: Connection, enrolments: Sequence[int]) -> None:
     """Let recipients of a stopped campaign get nothing more; their customers' rows must be locked."""
     await connection.execute(
-        "update campaign_recipients set outcome = 'stopped' where enrolment_id = any($1) and outcome is null",
+        f"""
+        update campaign_recipients r set outcome = case when {HAS_LEFT} then 'sent' else 'stopped' end
+        where r.enrolment_id = any($1) and r.outcome is null
+        """,
         enrolments,
     )
     await _end_stays(connection, enrolments, [Outcome.STOPPED] * len(enrolments))

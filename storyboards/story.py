@@ -224,8 +224,8 @@ class _Teller:
     def _from(self, key: Key, stop: Key) -> Iterator[Part]:
         while key != stop:
             node = self._graph.nodes[key]
-            if key in self._numbers:
-                # Ways that come together before they meet all the others are told once.
+            if key in self._numbers and self._forks(key, stop):
+                # Ways that come together before they meet all the others are told once; a line or two is repeated.
                 yield Over(End.ON, back=self._numbers[key])
                 return
             self._told += 1
@@ -242,11 +242,18 @@ class _Teller:
                     return
             key = meeting
 
+    def _forks(self, key: Key, stop: Key) -> bool:
+        """Whether there are several ways from one thing to another."""
+        while key != stop:
+            if len(self._graph.nodes[key].next) > 1:
+                return True
+            key = self._meets[key]
+        return False
+
     def _part(self, key: Key, node: _Node) -> Part | None:
         match node.item:
             case Messages(drafts):
-                self._numbers[key] = len(self._numbers) + 1
-                return Sent(self._numbers[key], drafts)
+                return Sent(self._numbers.setdefault(key, len(self._numbers) + 1), drafts)
             case Pause() as pause:
                 asked = self._graph.asked[key]
                 if max(asked) <= timedelta(0):

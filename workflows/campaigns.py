@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from domain.campaigns import MAY_BECOME, PRIORITY, CampaignRun, CampaignStatus, Planned, Progress
+    from domain.enrolments import AUDITED
 
 TASK_QUEUE = "campaigns"
 """Its own: however many campaigns there are, journeys have their workers' hands to themselves."""
@@ -81,6 +82,9 @@ class Campaign:
 
     async def _wait(self, due: datetime | None) -> None:
         """Wait, visibly, until a turn comes (wall time) or an operator changes something."""
+        if self._status is CampaignStatus.STOPPED and workflow.patched("a stop is not waited out"):
+            # An activity has seen it in the row, before the run was told.
+            return
         seen, now = self._changes, workflow.now()
         until = min(due or now + LOOKS_AGAIN_AFTER, now + LOOKS_AGAIN_AFTER)
         if until <= now:
@@ -151,7 +155,10 @@ class Campaign:
             raise ApplicationError(f"the campaign is {self._status}", type="Refused")
 
     async def _change(self, to: CampaignStatus) -> str:
-        self._status = await self._do("change_campaign", CampaignStatus, to)
+        update = workflow.current_update_info()
+        # What came over HTTP is in the audit log already.
+        unheard = (update.name, update.id) if update and not update.id.startswith(AUDITED) else (None, None)
+        self._status = await self._do("change_campaign", CampaignStatus, to, *unheard)
         self._changes += 1
         self._describe()
         return self._status

@@ -7,6 +7,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from domain.campaigns import CampaignForm
+from policy.contact import is_held_out
+from store import campaigns
 from tests.api.scene import READER, Scene
 
 TEXT = "campaigns/tyres"
@@ -54,6 +57,11 @@ async def start(scene: Scene, name: str, *, confirm: bool = False) -> httpx.Resp
     return await scene.as_operator("POST", f"/v1/campaigns/{name}/start", {"confirm": confirm})
 
 
+def kept(form: dict[str, Any]) -> Any:
+    """As the database has it."""
+    return CampaignForm.model_validate(form).model_dump(mode="json")
+
+
 def refused(answer: httpx.Response, code: str, *words: str) -> None:
     """It says why, and what to change."""
     assert answer.json()["code"] == code, answer.text
@@ -90,6 +98,17 @@ async def test_a_dry_count_tells_who_cannot_be_reached(scene: Scene) -> None:
     await put(scene, form)
     (sms,) = (await scene.get(f"/v1/campaigns/{form['name']}/dry")).json()["channels"]
     assert (sms["unreachable"], sms["suppressed"] + sms["forbidden"]) == (1, 1)
+    dry = (await scene.get(f"/v1/campaigns/{form['name']}/dry")).json()
+    assert (dry["members"], dry["beyond_reach"], dry["recipients"], dry["variants"]) == (4, 2, 2, {"all": 2})
+
+
+async def test_a_dry_count_tells_who_is_held_out(scene: Scene) -> None:
+    form = a_form(await a_segment(scene, 12), holdout=0.5, rate_per_second=1)
+    await put(scene, form)
+    dry = (await scene.get(f"/v1/campaigns/{form['name']}/dry")).json()
+    numbers = await scene.context.pool.fetch("select id from customers where traits ->> 'group' = $1", form["segment"])
+    out = sum(is_held_out(scene.context.policy, f"campaign:{form['name']}", row["id"], 0.5) for row in numbers)
+    assert (dry["members"], dry["held_out"], dry["recipients"], dry["seconds"]) == (12, out, 12 - out, 12 - out)
 
 
 async def test_it_is_started_once_and_not_changed_or_discarded_after(scene: Scene) -> None:
@@ -119,6 +138,43 @@ async def test_one_without_an_audience_is_refused(scene: Scene) -> None:
     answer = await start(scene, form["name"])
     assert answer.status_code == 409
     refused(answer, "no_audience", "nobody is in it", form["segment"], "change its segment")
+
+
+async def test_one_that_reaches_nobody_is_refused(scene: Scene) -> None:
+    form = a_form(await a_segment(scene, 2, phone=None))
+    await put(scene, form)
+    answer = await start(scene, form["name"])
+    assert answer.status_code == 409
+    refused(answer, "no_audience", "none of its 2 customers may be written to by sms", "change its cascade")
+
+
+async def test_one_whose_messages_would_be_useless_before_they_are_sent_is_refused(scene: Scene) -> None:
+    form = a_form(await a_segment(scene, 8), rate_per_second=0.1, useful_for="PT1M")
+    await put(scene, form)
+    answer = await start(scene, form["name"])
+    assert answer.status_code == 409
+    refused(answer, "too_slow", "for 8 recipients at 0.1 a second", "raise rate_per_second or useful_for")
+    await put(scene, {**form, "useful_for": "PT2M"})
+    assert (await start(scene, form["name"])).status_code == 200
+
+
+async def test_what_was_changed_since_it_was_looked_at_is_not_started(scene: Scene) -> None:
+    form = a_form(await a_segment(scene, 1))
+    await put(scene, form)
+    async with scene.context.pool.acquire() as connection:
+        looked_at = await campaigns.find(connection, form["name"])
+        assert looked_at is not None
+        await put(scene, {**form, "rate_per_second": 5})
+        assert not await campaigns.begin(connection, looked_at, "tests")
+
+
+async def test_the_segment_of_one_under_way_is_not_deleted(scene: Scene) -> None:
+    form = a_form(await a_segment(scene, 1), starts_at="2100-01-11T10:00:00Z")
+    await put(scene, form)
+    assert (await start(scene, form["name"])).status_code == 200
+    answer = await scene.as_operator("DELETE", f"/v1/segments/{form['segment']}")
+    assert answer.status_code == 409
+    refused(answer, "in_use", f"whom the campaign {form['name']} is for", "stop that first")
 
 
 async def test_one_for_most_of_all_must_be_confirmed(scene: Scene) -> None:
@@ -164,6 +220,7 @@ OTHER = {"name": "b", "share": 0.5}
         ({"holdout": 1}, "holdout", "less than or equal to 0.9"),
         ({"audience": "everybody"}, "audience", "Extra inputs are not permitted"),
         ({"name": "Winter Tyres"}, "name", "must be"),
+        ({"name": "plan"}, "", "plan is what the content plan is called; give it another name"),
     ],
 )
 async def test_a_wrong_one_is_refused_with_the_place_and_the_rule(
@@ -224,6 +281,10 @@ async def test_a_plan_is_kept_whole_or_not_at_all(scene: Scene) -> None:
     again = await plan(forms[0], {**forms[1], "rate_per_second": 3}, forms[2])
     assert [each["status"] for each in again.json()] == ["planning", "draft", "draft"]
     assert again.json()[1]["form"]["rate_per_second"] == 3
+    # The month goes on: what was not started in its time is no reason to refuse the others.
+    past = {**forms[1], "starts_at": PAST}
+    await scene.context.pool.execute("update campaigns set form = $2 where name = $1", past["name"], kept(past))
+    assert (await plan(forms[0], past, forms[2])).status_code == 200
     changed = await plan({**forms[0], "rate_per_second": 3}, *forms[1:])
     assert changed.status_code == 422
     assert "was started by operate" in changed.json()["message"]

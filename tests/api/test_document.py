@@ -65,9 +65,6 @@ ABOUT_A_CAMPAIGN = (
     ("PUT", "", "written"),
     ("DELETE", "", "forgotten"),
     ("POST", "/start", "started"),
-    ("POST", "/pause", "going"),
-    ("POST", "/resume", "paused"),
-    ("POST", "/stop", "stopped"),
 )
 FORM = {"has": "email"}
 FORMED = (("POST", "/preview"), ("PUT", "/{name}"))
@@ -191,6 +188,7 @@ async def seeded(scene: Scene) -> Known:
             "DELETE /v1/segments/{name}": {"name": "forgotten"},
             "POST /v1/segments/{name}/evaluate": {"name": "unscanned"},
             **{f"{method} /v1/campaigns/{{name}}{rest}": {"name": name} for method, rest, name in ABOUT_A_CAMPAIGN},
+            "POST /v1/campaigns/{name}/{command}": {"name": "going", "command": "pause"},
         },
         bodies={
             "PUT /v1/campaigns/plan": {"campaigns": [a_campaign("planned")]},
@@ -212,17 +210,13 @@ def a_campaign(name: str) -> dict[str, Any]:
 
 
 async def campaigns_put(scene: Scene) -> None:
-    """A draft for whoever reads, another to be started and one to be forgotten; some under way, one of them paused."""
+    """A draft for whoever reads, another to be started and one to be forgotten; and one under way."""
     text = "/v1/texts/campaigns/tyres/sms/en/versions"
     (await scene.as_operator("POST", text, {"source": "---\n---\nWinter tyres are here."})).raise_for_status()
     (await scene.as_operator("POST", f"{text}/1/publish")).raise_for_status()
-    for name in ("written", "forgotten", "started", "going", "paused", "stopped"):
+    for name in ("written", "forgotten", "started", "going"):
         (await scene.as_operator("PUT", f"/v1/campaigns/{name}", a_campaign(name))).raise_for_status()
-    for name in ("going", "paused", "stopped"):
-        started = await scene.as_operator("POST", f"/v1/campaigns/{name}/start", {"confirm": True})
-        started.raise_for_status()
-    # Its run hears of it when it begins.
-    await scene.context.pool.execute("update campaigns set status = 'paused' where name = 'paused'")
+    (await scene.as_operator("POST", "/v1/campaigns/going/start", {"confirm": True})).raise_for_status()
 
 
 async def segments_put(scene: Scene) -> None:

@@ -141,6 +141,9 @@ async def test_dispatchs_lag_and_what_is_parked_can_be_seen(world: World, operat
 async def test_the_journeys_of_the_deployment_are_listed(operator: httpx.AsyncClient) -> None:
     listed = {each["name"]: each for each in (await operator.get("/v1/journeys")).json()}
     assert listed["AbandonedApplication"]["key"] == "application_id"
+    first = {"number": 1, "channel": "call", "template": "abandoned_application/almost_empty"}
+    assert listed["AbandonedApplication"]["messages"][0] == {**first, "message_class": "marketing"}
+    assert listed["CreditInterestCold"]["segments"] == ["credit_interest_cold"]
     assert listed["RefusedByBank"]["ends_on"] == ["credit_application_submitted", "credit_issued"]
 
 

@@ -10,9 +10,10 @@ import httpx
 import pytest
 from temporalio.client import WorkflowHandle
 
-from domain.messages import Channel
+from dispatch.progress import Report, move
+from domain.messages import Channel, Status
 from segments import form as forms
-from store import segments, texts
+from store import customers, segments, texts
 from store.segments import NewVersion
 from store.texts import Name
 from tests.world import Person, World
@@ -75,6 +76,13 @@ class Office:
         """Something becomes known of somebody."""
         await self.world.tell({"userId": person.user_id, **call}, kind, datetime.now(UTC))
 
+    async def hears(self, person: Person, status: Status) -> None:
+        """A provider reports on somebody's newest message."""
+        message = (await person.messages())[-1]
+        async with self.world.pool.acquire() as connection, connection.transaction():
+            await customers.lock(connection, [message["customer_id"]])
+            await move(connection, message["id"], status, Report("tests", uuid4().hex, datetime.now(UTC)))
+
     async def number(self, person: Person) -> int:
         """Our number of a customer."""
         number: int = await self.world.pool.fetchval(
@@ -113,6 +121,14 @@ class Campaign:
     async def waiting(self) -> int:
         count: int = await self.says("waiting")
         return count
+
+    async def next_due(self) -> datetime:
+        return datetime.fromisoformat(await self.says("next_due"))
+
+    async def is_due_after(self, moment: datetime) -> bool:
+        """Whether everybody who waits does so until then."""
+        due = await self.says("next_due")
+        return due is not None and datetime.fromisoformat(due) > moment
 
     async def done(self) -> dict[str, int]:
         done: dict[str, int] = await self.says("done")

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -10,12 +12,13 @@ from activities.campaigns import Campaigns, _Now
 from activities.courtesy import Courtesy
 from dispatch.campaigns import run_campaigns
 from domain.campaigns import CampaignForm
+from domain.messages import Status
 from policy.configuration import Policy
 from policy.contact import is_held_out
 from store import campaigns
 from tests.campaigns.conftest import Office
 from tests.guarantees.test_uncertain import settle
-from tests.world import where_it_is
+from tests.world import Person, where_it_is
 
 HOUR = timedelta(hours=1)
 
@@ -51,6 +54,25 @@ async def test_a_day_of_the_week_is_waited_for(office: Office) -> None:
     due = await campaign.says("next_due")
     assert await person.got() == []
     assert due > (await office.world.pool.fetchval("select now() + interval '6 hours'")).isoformat()
+
+
+@pytest.mark.parametrize(("on_one_day", "days"), [(False, 1), (True, 7)])
+async def test_what_is_late_after_a_pause_waits_for_its_hour_on_one_of_its_days(
+    office: Office, on_one_day: bool, days: int
+) -> None:
+    zone = where_it_is(21)
+    (person,) = await office.people(1, timezone=zone)
+    today = f"{datetime.now(ZoneInfo(zone)):%a}".lower()
+    given = {"weekdays": [today], "useful_for": "P10D"} if on_one_day else {}
+    # By a channel that has no quiet hours.
+    campaign = await office.sends(cascade=[{"channel": "email", "template": "campaigns/tyres"}], hour=22, **given)
+    await office.world.until(campaign.waiting, 1)
+    due = await campaign.next_due()
+    await campaign.is_told("pause")
+    await campaign.passes(3 * HOUR)
+    await campaign.is_told("resume")
+    await office.world.until(campaign.next_due, due + timedelta(days=days))
+    assert await person.got() == []
 
 
 async def test_nobody_is_written_to_before_it_starts_and_who_is_in_then_counts(office: Office) -> None:
@@ -104,6 +126,24 @@ async def test_who_was_not_reached_in_time_gets_the_next_way(office: Office) -> 
     await campaign.passes(2 * HOUR)
     assert await campaign.ends() == {"sent": 1}
     assert await person.got() == ["push tyres", "sms tyres"]
+
+
+async def test_a_cascade_goes_on_when_it_is_heard_that_a_message_failed_and_ends_when_it_arrived(
+    office: Office,
+) -> None:
+    reached, unreached = await office.people(2)
+    steps = [{"channel": way, "template": "campaigns/tyres"} for way in ("sms", "push")]
+    for person in (reached, unreached):
+        await office.world.behaves(person.phone, delivery="never")
+    campaign = await office.sends(cascade=steps, within="P1D")
+    tomorrow = datetime.now(UTC) + timedelta(hours=23)
+    await office.world.until(lambda: campaign.is_due_after(tomorrow), True)
+    await office.hears(reached, Status.DELIVERED)
+    await office.hears(unreached, Status.FAILED)
+    # A campaign that waits looks again every ten minutes.
+    await campaign.passes(timedelta(minutes=11))
+    assert await campaign.ends() == {"sent": 2}
+    assert (await reached.got(), await unreached.got()) == (["sms tyres"], ["push tyres"])
 
 
 async def test_whom_another_campaign_wrote_to_lately_is_left_alone(office: Office) -> None:
@@ -161,17 +201,23 @@ async def test_nothing_of_it_goes_out_after_the_goal(office: Office) -> None:
 
 async def test_those_held_out_get_nothing_and_are_compared_with(office: Office) -> None:
     people = await office.people(10)
-    campaign = await office.sends(holdout=0.5, goal="tyres_ordered")
-    form = CampaignForm.model_validate(await campaign.says("form"))
-    out = [each for each in people if is_held_out(Policy(), form.journey, await office.number(each), 0.5)]
+    numbers = [await office.number(each) for each in people]
+
+    def drawn(name: str) -> set[int]:
+        return {each for each in numbers if is_held_out(Policy(), f"campaign:{name}", each, 0.5)}
+
+    # Some are held out, and some are not.
+    name = next(each for each in (f"c_{uuid4().hex[:12]}" for _ in range(100)) if 0 < len(drawn(each)) < 10)
+    campaign = await office.sends(name=name, holdout=0.5, goal="tyres_ordered")
+    out = [person for person, number in zip(people, numbers, strict=True) if number in drawn(name)]
     done = await campaign.ends()
-    assert done == {outcome: count for outcome, count in (("sent", 10 - len(out)), ("skipped", len(out))) if count}
+    assert done == {"sent": 10 - len(out), "skipped": len(out)}
     for person in people:
         assert await person.got() == ([] if person in out else ["sms tyres"])
         await office.tells(person, "track", event="tyres_ordered")
     report = await campaign.reports()
     assert report["variants"][0]["conversions"] == 10 - len(out)
-    assert report["holdout"] == ({"recipients": len(out), "conversions": len(out)} if out else None)
+    assert report["holdout"] == {"recipients": len(out), "conversions": len(out)}
 
 
 # Operators.
@@ -188,6 +234,48 @@ async def test_a_paused_campaign_sends_nothing_and_goes_on_where_it_was(office: 
     assert (await campaign.is_told("resume"))["status"] in ("planning", "running")
     assert await campaign.ends() == {"sent": 4}
     assert [await person.count() for person in people] == [1, 1, 1, 1]
+
+
+async def test_who_was_written_to_before_a_stop_is_counted_as_sent(office: Office) -> None:
+    (person,) = await office.people(1)
+    (later,) = await office.people(1, timezone=where_it_is(9))
+    steps = [{"channel": way, "template": "campaigns/tyres"} for way in ("push", "sms")]
+    campaign = await office.sends(cascade=steps, reached="read", hour=10)
+    await office.world.until(person.count, 1)
+    await campaign.is_told("stop")
+    await office.world.until(campaign.done, {"sent": 1, "stopped": 1})
+    assert (await person.got(), await later.got()) == (["push tyres"], [])
+
+
+async def test_a_stop_the_run_was_not_told_of_is_wound_up_when_it_looks_again(office: Office) -> None:
+    await office.people(1, timezone=where_it_is(9))
+    campaign = await office.sends(hour=10)
+    await office.world.until(campaign.waiting, 1)
+    await office.world.pool.execute("update campaigns set status = 'stopped' where name = $1", campaign.name)
+    await campaign.passes(timedelta(minutes=11))
+    await campaign.run.result()
+    assert await campaign.done() == {"stopped": 1}
+    waits = [
+        event async for event in campaign.run.fetch_history_events() if event.HasField("timer_started_event_attributes")
+    ]
+    assert len(waits) == 1
+
+
+async def test_what_is_done_straight_in_temporal_is_in_the_audit_log_and_what_came_over_http_not_twice(
+    office: Office,
+) -> None:
+    await office.people(1, timezone=where_it_is(9))
+    campaign = await office.sends(hour=10)
+    await office.world.until(campaign.waiting, 1)
+    await campaign.is_told("pause")
+    await campaign.run.execute_update("resume")
+    await campaign.run.execute_update("stop")
+    answer = await office.http.get("/v1/audit", params={"action": "command_campaign"})
+    assert [
+        (each["actor"] == "temporal", each["subject"]["command"])
+        for each in reversed(answer.json()["entries"])
+        if each["detail"]["campaign"] == campaign.name
+    ] == [(False, "pause"), (True, "resume"), (True, "stop")]
 
 
 async def test_a_stopped_campaign_sends_nothing_more_for_good(office: Office) -> None:
@@ -207,6 +295,11 @@ async def test_a_stopped_campaign_sends_nothing_more_for_good(office: Office) ->
 # Bad luck.
 
 
+async def has_been_taken(person: Person) -> bool:
+    """Whether somebody's message is with its provider."""
+    return [row["provider_id"] is not None for row in await person.messages()] == [True]
+
+
 async def test_a_process_that_dies_in_the_middle_of_a_send_doubles_and_misses_nobody(office: Office) -> None:
     world = office.world
     people = await office.people(5)
@@ -220,12 +313,14 @@ async def test_a_process_that_dies_in_the_middle_of_a_send_doubles_and_misses_no
     async with world.pool.acquire() as connection:
         kept = await campaigns.find(connection, name)
         assert kept is not None
-        await campaigns.begin(connection, kept.id, "tests")
+        await campaigns.begin(connection, kept, "tests")
         now = await connection.fetchval("select now()")
     await dying.plan_page(kept.id, now)
     sending = asyncio.create_task(dying.send_due(kept.id, _Now(now)))
     for person in people[:2]:
         await world.until(lambda person=person: person.status_of("sms"), "sending")  # type: ignore[misc]
+    for person in people[2:]:
+        await world.until(lambda person=person: has_been_taken(person), True)  # type: ignore[misc]
     sending.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await sending
@@ -238,6 +333,18 @@ async def test_a_process_that_dies_in_the_middle_of_a_send_doubles_and_misses_no
     assert await campaign.ends() == {"sent": 5}
     for person in people:
         assert (await world.effects(person))["sms"] == 1
+
+
+async def test_an_attempt_at_planning_that_goes_on_beside_the_next_one_counts_nobody_twice(office: Office) -> None:
+    await office.people(2)
+    name = await office.writes()
+    async with office.world.pool.acquire() as connection:
+        kept = await campaigns.find(connection, name)
+        assert kept is not None
+        for cursor in (20, 20, 10):
+            await campaigns.advance_plan(connection, kept.id, cursor, 3)
+        kept = await campaigns.load(connection, kept.id)
+    assert (kept.cursor, kept.excluded) == (20, 3)
 
 
 async def test_a_run_that_was_terminated_is_started_again(office: Office) -> None:

@@ -30,6 +30,7 @@ async def test_journeys_are_listed_with_what_starts_and_ends_them(run: Run) -> N
         "credit_application_started",
         "application_id",
         "credit_application_submitted",
+        "sends:     almost_empty (call, email, inbox, sms), partly_filled (push, email, inbox, sms)",
     ):
         assert word in listed.said
 

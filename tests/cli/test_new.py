@@ -106,6 +106,13 @@ def test_what_it_writes_is_clean_and_its_test_passes_as_it_is(checkout: Path, jo
         (["HTTPJourney"], "HTTPJourney: a journey's name is written in PascalCase, such as ForgottenCart"),
         (["../Cart"], "../Cart: a journey's name is written in PascalCase, such as ForgottenCart"),
         (["Class"], "class is a word of Python's own; give it another name"),
+        (["Корзина"], "Корзина: a journey's name is written in PascalCase, such as ForgottenCart"),
+        (["Forgotten-Cart"], "Forgotten-Cart: a journey's name is written in PascalCase, such as ForgottenCart"),
+        (["2Carts"], "2Carts: a journey's name is written in PascalCase, such as ForgottenCart"),
+        (
+            ["Events", "--pack", "shop"],
+            "Events would be events.py, which holds the pack's events; give it another name",
+        ),
         (["Field"], "Field means something else in a journey's file; give it another name"),
         (["RefusedByBank"], "RefusedByBank is taken: workflows/car_credit/refused_by_bank.py:"),
         (["Stubborn"], "Stubborn is taken: tests/workflows/stories.py:"),
