@@ -299,7 +299,7 @@ async def delete_segment(name: Name, ctx: Ctx, _: Operator, audited: Audited) ->
         if naming := definitions.naming(name):
             raise Problem(409, "in_use", f"{name} is named by {', '.join(naming)}; change that first")
         if waiting := await campaigns.for_segment(connection, name):
-            raise Problem(409, "in_use", f"{name} is whom {', '.join(waiting)} writes to; stop that first")
+            raise Problem(409, "in_use", f"{name} is whom the campaign {', '.join(waiting)} is for; stop that first")
         if name in {each.name for each in segments_of(ctx.catalog)}:
             raise Problem(409, "in_use", f"{name} comes with the release and would be back at the next start")
         await segments.delete(connection, name)

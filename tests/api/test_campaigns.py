@@ -168,15 +168,6 @@ async def test_what_was_changed_since_it_was_looked_at_is_not_started(scene: Sce
         assert not await campaigns.begin(connection, looked_at, "tests")
 
 
-async def test_the_segment_of_one_under_way_is_not_deleted(scene: Scene) -> None:
-    form = a_form(await a_segment(scene, 1), starts_at="2100-01-11T10:00:00Z")
-    await put(scene, form)
-    assert (await start(scene, form["name"])).status_code == 200
-    answer = await scene.as_operator("DELETE", f"/v1/segments/{form['segment']}")
-    assert answer.status_code == 409
-    refused(answer, "in_use", f"whom the campaign {form['name']} is for", "stop that first")
-
-
 async def test_one_for_most_of_all_must_be_confirmed(scene: Scene) -> None:
     name = f"s_{uuid4().hex[:12]}"
     body = {"story": "All.", "form": {"not": {"has": "device"}}, "confirm": True}

@@ -246,10 +246,10 @@ async def test_a_segment_a_campaign_is_for_is_not_deleted(scene: Scene) -> None:
     async with scene.context.pool.acquire() as connection:
         kept = await campaigns.put(connection, form, "operator:tests")
         assert kept
-        assert await campaigns.begin(connection, kept.id, "operator:tests")
+        assert await campaigns.begin(connection, kept, "operator:tests")
     used = await scene.as_operator("DELETE", f"/v1/segments/{name}")
     assert (used.status_code, used.json()["code"]) == (409, "in_use")
-    assert campaign in used.json()["message"]
+    assert f"whom the campaign {campaign} is for; stop that first" in used.json()["message"]
     async with scene.context.pool.acquire() as connection:
         await campaigns.end(connection, kept.id)
     assert (await scene.as_operator("DELETE", f"/v1/segments/{name}")).status_code == 204
