@@ -1,11 +1,13 @@
 """The registration chain: every step's messages in their time, and what is wrong with a plan."""
 
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from domain.messages import Channel
+from storyboards.rehearsal import Messages, rehearse
 from tests.world import World
 from workflows.catalog import Catalog
 from workflows.declaration import DeclarationError
@@ -101,6 +103,19 @@ async def test_a_message_that_was_held_back_does_not_bring_two_on_one_day(world:
     assert await person.got() == ["web_push phone_code"]
     await person.passes(HOUR + MINUTE)
     assert await person.got() == ["web_push phone_code", "web_push phone_why"]
+
+
+def test_at_most_one_message_goes_out_in_the_time_a_deployment_says() -> None:
+    catalog = Catalog.of([RegistrationChain], {"RegistrationChain": {"one_a": "P3D"}})
+    now, went = timedelta(0), list[timedelta]()
+    for step in rehearse(catalog.journeys["RegistrationChain"]).walks[0]:
+        now += step.lasts
+        if isinstance(step.item, Messages) and step.item.drafts[0].channel is Channel.WEB_PUSH:
+            went.append(now)
+    days = [each.day for each in plan().messages[:35]]
+    assert [later - earlier for earlier, later in pairwise(went)] == [
+        max(later - earlier, 3) * DAY for earlier, later in pairwise(days)
+    ]
 
 
 async def test_a_published_review_is_told_and_none_is_made_up(world: World) -> None:
