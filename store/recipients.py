@@ -130,7 +130,7 @@ async def look_again(connection: Connection, enrolment: int, status: Status) -> 
         """
         update campaign_recipients r set due_at = now() from campaigns p
         where r.enrolment_id = $1 and r.outcome is null and r.due_at > now() and p.id = r.campaign_id
-        and ($2 <> 'delivered' or p.form ->> 'reached' = 'delivered')
+        and ($2 in ('failed', 'read', 'clicked', 'replied') or $2 = p.form ->> 'reached')
         """,
         enrolment,
         status,

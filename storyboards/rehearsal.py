@@ -262,6 +262,7 @@ class _Verb:
     events: tuple[type[Event], ...] = ()
     drafts: list[Draft] = field(default_factory=list)
     message: str = ""
+    about: Draft | None = None
     parts: int = 0
 
 
@@ -346,7 +347,7 @@ class _Stage:
             verb.drafts.append(draft)
             return not self._choose(("gone", verb.place, draft), 2)
         self._step(Messages((draft,)), verb)
-        verb.message = str(request.message)
+        verb.message, verb.about = str(request.message), draft
         return True
 
     def pause(self, player: "_Player", due: datetime, met: Callable[[], bool]) -> None:
@@ -463,7 +464,9 @@ class _Stage:
         if len(self.steps) >= STEPS:
             self._leave(Ending(End.CUT), verb.place)
         laps = self._laps_at(verb)
-        key = (laps, verb.place, verb.parts, item)
+        # What comes after a message that did not arrive depends on which it was.
+        about = verb.about if isinstance(item, Pause) and item.kind is Kind.STATUS else None
+        key = (laps, verb.place, verb.parts, item, about)
         verb.parts += 1
         self.steps.append(Step(item, verb.place, key, verb.asked, lasts))
 

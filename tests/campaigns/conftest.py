@@ -142,6 +142,11 @@ class Campaign:
         status: str = (await self.run.query("standing"))["status"]
         return status
 
+    async def waits(self) -> int:
+        """How often its run has begun to wait."""
+        events = self.run.fetch_history_events()
+        return len([each async for each in events if each.HasField("timer_started_event_attributes")])
+
     async def reports(self) -> dict[str, Any]:
         """What came of it."""
         answer = await self.office.http.get(f"/v1/campaigns/{self.name}/report")

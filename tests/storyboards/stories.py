@@ -198,4 +198,14 @@ class Attentive(Journey):
             await self.send(sms("attentive/instead"))
 
 
-STORIES = (Welcome, Uncollected, Survey, Reminder, Rounds, Leap, Endless, Patient, Attentive)
+@journey(starts_on=Chosen)
+class Thread(Journey):
+    """Says one thing or another, and the same by each channel."""
+
+    async def steps(self) -> None:
+        chosen = self.latest(Chosen)
+        text = "thread/alpha" if chosen and chosen.bank == "Alpha" else "thread/other"
+        await self.cascade(push(text), sms(text), until=Status.READ, within=DAY)
+
+
+STORIES = (Welcome, Uncollected, Survey, Reminder, Rounds, Leap, Endless, Patient, Attentive, Thread)

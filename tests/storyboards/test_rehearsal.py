@@ -171,6 +171,24 @@ def line_of(code: str) -> str:
             """,
         ),
         (
+            "Thread",
+            """
+            <>
+              1: push other
+              ~ up to 1 day until read
+              <read>
+              <not read>
+                2: sms other
+            <>
+              3: push alpha
+              ~ up to 1 day until read
+              <read>
+              <not read>
+                4: sms alpha
+            finished
+            """,
+        ),
+        (
             "Attentive",
             """
             1: email letter
