@@ -1,5 +1,6 @@
 """Texts without a release: a new version is drafted, checked, looked at, published, taken back."""
 
+import asyncio
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -458,7 +459,7 @@ async def _checked(ctx: Context, connection: Connection, text: Text, *, campaign
     return check(
         text,
         sorted(provided),
-        known=ctx.texts.traits,
+        known=await asyncio.to_thread(lambda: ctx.texts.traits),
         track=ctx.links.tracked(UUID(int=0), 0),
         company=ctx.deployment.company,
         site=str(ctx.deployment.site).rstrip("/"),

@@ -65,12 +65,12 @@ def check(
     given = {**_values(provided), "company": company, "site": site}
     unknown = tuple(sorted(name for name in text.variables if not _is_known(name, {*ALWAYS, *provided, *known})))
     problems = [] if text.channel is not Channel.WHATSAPP or text.category else ["category: is required for whatsapp"]
+    problems += _untracked(text)
     if text.channel is Channel.WHATSAPP and text.category not in (None, SESSION):
         try:
             form_of(text, company=company, site=site)
         except NoTemplate as refused:
-            return Checked(tuple(refused.problems), unknown, None)
-    problems += _untracked(text)
+            return Checked((*problems, *refused.problems), unknown, None)
     try:
         sample = text.render(given, track=lambda _: track, footer=_FOOTER)
     except MissingVariable as missing:
@@ -79,7 +79,22 @@ def check(
         return Checked((*problems, error.reason), unknown, None)
     if isinstance(sample, WhatsAppContent):
         problems += media_problems(sample.media)
-    return Checked((*problems, *too_long(sample)), unknown, sample)
+    return Checked((*problems, *(too_long(sample) or _too_long_in_other_letters(text, given, track))), unknown, sample)
+
+
+def _too_long_in_other_letters(text: Text, given: Mapping[str, object], track: str) -> list[str]:
+    """Return by what an SMS exceeds its length where a customer's name has letters that GSM-7 has not.
+
+    One of them turns the whole message into UCS-2, of which less than half fits into a segment.
+    """
+    traits = [name for name in text.variables if name.startswith("customer.") and "[" not in name]
+    if text.channel is not Channel.SMS or not traits:
+        return []
+    try:
+        content = text.render({**given, **_values(traits, "Ж")}, track=lambda _: track, footer=None)
+    except RenderError:
+        return []
+    return [f"{excess}, for a customer whose data have letters beyond GSM-7" for excess in too_long(content)]
 
 
 def _is_known(name: str, known: Collection[str]) -> bool:
@@ -97,8 +112,8 @@ def _untracked(text: Text) -> list[str]:
     ]
 
 
-def _values(names: Iterable[str]) -> Mapping[str, object]:
-    """Give every variable a value: a number, which also works where one is reckoned with."""
+def _values(names: Iterable[str], value: str = "17") -> Mapping[str, object]:
+    """Give every variable a value; by default a number, which also works where one is reckoned with."""
     values: dict[str, object] = {}
     given = list(names)
     for name in given:
@@ -110,5 +125,5 @@ def _values(names: Iterable[str]) -> Mapping[str, object]:
             inner = place.setdefault(part, {})
             assert isinstance(inner, dict)
             place = inner
-        place[last] = "17"
+        place[last] = value
     return values

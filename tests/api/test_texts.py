@@ -112,6 +112,11 @@ async def test_who_changed_a_text_and_when_is_on_record(scene: Scene) -> None:
         (PUSH, GOOD.replace(LINK, "javascript:alert(1)"), "a link must be an http(s) address"),
         (PUSH, GOOD.replace(LINK, "https://{{ customer.first_name }}.example/"), "must lead to the site"),
         (SMS, "Прочтите " * 60, "body: 9 segments (ucs-2), at most 6"),
+        (
+            SMS,
+            "{{ customer.first_name }}, " + "go on with it. " * 30,
+            "body: 7 segments (ucs-2), at most 6, for a customer whose data have letters beyond GSM-7",
+        ),
         (SMS, "Go on: www.cars.example/credit", "body: www.cars.example/credit is no link that is tracked"),
         (SMS, "Спросите бота: t.me/cars_bot.", "body: t.me/cars_bot is no link that is tracked"),
     ],

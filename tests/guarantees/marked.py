@@ -10,13 +10,13 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from domain.events import Code, Event
-    from tests.workflows.stories import STORIES, PatientOnes, QuietOnes, StoryEnded
+    from tests.workflows.stories import STORIES, PatientOnes, QuietOnes, StoryEnded, WelcomeBack
     from workflows.drafts import banner, inbox, popup, sms, web_push, whatsapp
     from workflows.enabled import JOURNEYS
     from workflows.journey import Journey, journey
 
 
-SHOWN = tuple(each for each in (*JOURNEYS, *STORIES) if each not in (QuietOnes, PatientOnes))
+SHOWN = tuple(each for each in (*JOURNEYS, *STORIES) if each not in (QuietOnes, PatientOnes, WelcomeBack))
 """Those for segments start only where there are such segments."""
 
 
