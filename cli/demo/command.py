@@ -5,6 +5,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,6 +43,10 @@ def demo(
             min=1, max=MOST_PEOPLE, help="How many people take part; if left out, as many as the story needs."
         ),
     ] = None,
+    days: Annotated[
+        float | None,
+        typer.Option(min=0.5, help="How many days of the story are played; if left out, all of it."),
+    ] = None,
     speed: Annotated[
         float | None,
         typer.Option(
@@ -65,7 +70,7 @@ def demo(
     from cli.stack import StackError
 
     console = Console()
-    played = PACKS[pack]
+    played = _first(PACKS[pack], days)
     people = population(played.kinds, customers or played.customers, random.Random(seed))
     try:
         broken = signals.run(_demo(console, played, people, speed or played.speed, seed, data_dir))
@@ -76,6 +81,16 @@ def demo(
         Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
     raise typer.Exit(1 if broken else 0)
+
+
+def _first(pack: Pack[K], days: float | None) -> Pack[K]:
+    """Return the beginning of a pack's story."""
+    whole = pack.story / timedelta(days=1)
+    if days is None:
+        return pack
+    if days > whole:
+        raise typer.BadParameter(f"the story of {pack.name} takes {whole:g} days", param_hint="--days")
+    return replace(pack, story=timedelta(days=days))
 
 
 async def _demo(
@@ -130,6 +145,7 @@ async def _perform(
     broken = evidence.broken()
     summary = {
         "pack": pack.name,
+        "days": pack.story / timedelta(days=1),
         "customers": backend.customers,
         "events": counts["events"],
         "enrolments": len(stays),

@@ -95,8 +95,18 @@ class Life(ABC, Generic[K]):
         messages: list[dict[str, Any]] = (await self._town.installation.get(path))["messages"]
         return messages
 
+    async def popup(self) -> str | None:
+        """Look at the site: return the message that pops up there, once it is shown."""
+        user = self._person.user_id
+        found = await self._town.installation.get(f"/v1/customers/{quote(user)}/placements", surface="web")
+        if (popup := found["popup"]) is None:
+            return None
+        shown = {"user_id": user, "impression": popup["impression"], "surface": "web"}
+        await self._town.installation.post(f"/v1/inbox/{popup['id']}/impressions", shown)
+        return str(popup["id"])
+
     async def touch(self, message: str, *gestures: str) -> None:
-        """Do something with a message in the personal account: ``seen``, ``clicked``, ``dismissed``."""
+        """Do something with a message in the account, or a pop-up: ``seen``, ``clicked``, ``dismissed``."""
         for gesture in gestures:
             await self._town.installation.post(f"/v1/inbox/{message}/{gesture}", {"user_id": self._person.user_id})
 

@@ -101,6 +101,18 @@ async def test_a_stranger_becomes_a_customer_known_by_their_number(scene: Scene)
     assert [line["text"] for line in lines if line["by"] == "customer"][-1] == "It is me"
 
 
+async def test_a_stranger_who_was_erased_leaves_no_number_and_stays_a_stranger(scene: Scene) -> None:
+    number = f"+1415{uuid4().int % 10_000_000:07d}"
+    await scene.texts(f"whatsapp:{number}", "Hello?")
+    assert (await scene.as_operator("DELETE", f"/v1/customers/phone:{number}")).status_code == 204
+    await scene.texts(f"whatsapp:{number}", "Hello again?")
+    for table in ("customers", "identities", "events", "conversations", "conversation_lines", "callbacks"):
+        rows = await scene.context.pool.fetch(
+            f'select from "{table}" each where strpos(each::text, $1) > 0', number[1:]
+        )
+        assert rows == [], table
+
+
 @pytest.mark.parametrize("sender", ["BANK", "787", "whatsapp:"])
 async def test_what_is_no_persons_number_comes_to_nobody(scene: Scene, sender: str) -> None:
     sid = f"SM{uuid4().hex}"

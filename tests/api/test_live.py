@@ -140,7 +140,8 @@ async def test_a_page_that_was_cut_off_is_told_what_it_missed(site: Site, scene:
 async def test_a_popup_comes_and_goes_live(site: Site, scene: Scene) -> None:
     person = await scene.person()
     async with site.page(person) as page, site.page(person, surface="app") as app:
-        assert (await page.hears("placements")).data == {"popup": None, "may_stay": [], "banners": []}
+        for each in (page, app):
+            assert (await each.hears("placements")).data == {"popup": None, "may_stay": [], "banners": []}
         content = {"channel": "popup", "title": "For the web", "body": "…", "surface": "web"}
         popup = await scene.sent(person, Channel.POPUP, content=content)
         assert (await page.hears("placements")).data["popup"]["id"] == str(popup)
@@ -150,8 +151,31 @@ async def test_a_popup_comes_and_goes_live(site: Site, scene: Scene) -> None:
         assert [each["id"] for each in (await page.hears("placements")).data["banners"]] == [str(banner)]
         await scene.context.pool.execute("update enrolments set outcome = 'goal' where id = $1", person.enrolment)
         assert (await page.hears("placements")).data["banners"] == []
-        assert (await app.hears("placements")).data == {"popup": None, "may_stay": [], "banners": []}
         assert [each["id"] for each in (await app.hears("placements")).data["banners"]] == [str(banner)]
+
+
+async def test_a_popup_goes_at_once_when_it_is_forbidden_or_somebody_talks(site: Site, scene: Scene) -> None:
+    person = await scene.person()
+    path = f"/v1/customers/{person.user_id}"
+    popup = str(await scene.sent(person, Channel.POPUP))
+    wish = {"channel": "popup", "topic": "*", "source": "form"}
+    async with site.page(person) as page:
+
+        async def shows() -> str | None:
+            placed = (await page.hears("placements")).data["popup"]
+            return placed["id"] if placed else None
+
+        assert await shows() == popup
+        await scene.as_operator("PUT", f"{path}/dialogue")
+        assert await shows() is None
+        await scene.as_operator("DELETE", f"{path}/dialogue")
+        assert await shows() == popup
+        block = (await scene.as_operator("POST", f"{path}/blocks", {"name": "refused", "lasts": "P7D"})).json()
+        assert await shows() is None
+        await scene.as_operator("DELETE", f"{path}/blocks/{block['id']}")
+        assert await shows() == popup
+        await scene.as_operator("POST", f"{path}/consents", {**wish, "given": False})
+        assert await shows() is None
 
 
 async def test_a_pass_in_the_address_opens_the_stream_until_it_is_over(site: Site, scene: Scene) -> None:

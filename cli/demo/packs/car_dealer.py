@@ -236,6 +236,9 @@ async def figures(outcome: Outcome[Visitor]) -> list[Figure]:
 
 async def _openings(installation: Installation) -> list[Figure]:
     """Count whom the mailing reached by a channel, and which of them followed its link."""
+    if not await installation.get("/v1/campaigns"):
+        # Too few days were played: the mailing has not begun.
+        return []
     campaign = await installation.get("/v1/campaigns/quiz")
     story = {"whatsapp": "5.5%", "sms": "40 of 7,000, 0.6%"}
     return [

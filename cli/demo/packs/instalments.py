@@ -26,16 +26,18 @@ class Buyer(Kind):
     Attributes:
         registers: They have just registered; the others bought before and open their account now and then.
         buys_alone: They buy within days without being told anything.
+        buys: Share of the messages they follow that lead to a purchase; by the others they only look at what is told.
     """
 
     registers: bool = True
     buys_alone: bool = False
+    buys: float = 1
 
 
 KINDS = (
     Buyer("buy by themselves", 20, buys_alone=True),
     Buyer("open the letters, buy by one", 14, {"email": "buy"}, heeds=0.2, reads=0.6),
-    Buyer("open no letters, buy by SMS", 10, {"sms": "buy"}, heeds=0.25, reads=0),
+    Buyer("open no letters, follow SMS, buy by one", 10, {"sms": "buy"}, heeds=0.8, reads=0, buys=0.25),
     Buyer("look into their account", 4, {"inbox": "buy"}),
     Buyer("never buy", 12, reads=0.2),
     Buyer("bought before, have a limit left", 40, registers=False),
@@ -70,7 +72,7 @@ class BuyersLife(Life[Buyer]):
 
     async def do(self, deed: str, message: Effect) -> None:
         """Buy by a message."""
-        if not self._bought and await self.follow(message):
+        if not self._bought and await self.follow(message) and self.happens(self._person.kind.buys):
             await self._buy()
 
     async def _buy(self) -> None:
@@ -93,11 +95,12 @@ class BuyersLife(Life[Buyer]):
         while True:
             await self.tell("account_opened", limit_left=self._dice.randrange(1_000, 30_000, 500))
             await self.hours(2, 5)
-            for message in await self._new_in_account():
-                await self.touch(message["id"], "seen")
+            if message := await self.popup():
                 if self.happens(BUYS_BY_REMINDER):
-                    await self.touch(message["id"], "clicked")
+                    await self.touch(message, "clicked")
                     await self.tell("purchase_made")
+                else:
+                    await self.touch(message, "dismissed")
             await self.hours(48, 240)
 
     async def _new_in_account(self) -> list[dict[str, Any]]:
