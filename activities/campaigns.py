@@ -79,10 +79,13 @@ class _Now:
 
 @dataclass
 class _Pace:
-    """Lets one through every so many seconds."""
+    """Lets one through every so many seconds, counted from its beginning: another stretch may just have ended."""
 
     rate: float
-    free: float = 0.0
+    free: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.free = time.monotonic() + 1 / self.rate
 
     async def turn(self) -> None:
         """Wait for the next turn."""
@@ -238,7 +241,7 @@ class Campaigns:
                 await asyncio.sleep(STANDS_ASIDE_FOR)
                 continue
             async with self.pool.acquire() as connection:
-                due = await recipients.due(connection, campaign, now(), batch if courteous else AT_ONCE)
+                due = await recipients.due(connection, campaign, now(), batch if courteous else min(batch, AT_ONCE))
                 if not due:
                     break
                 in_time = await self._in_time(connection, kept.form, due, now())

@@ -117,7 +117,7 @@ class CampaignForm(BaseModel, frozen=True, extra="forbid"):
         "sun",
     )
     starts_at: AwareDatetime | None = None
-    rate_per_second: float = Field(default=20, gt=0, le=1000)
+    rate_per_second: float = Field(default=20, ge=0.1, le=1000)
     exclude_contacted_within: Duration | None = None
     useful_for: Duration = timedelta(days=3)
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=10)] = (EVERYBODY,)

@@ -206,7 +206,7 @@ OTHER = {"name": "b", "share": 0.5}
         ({"variants": [OTHER, OTHER]}, "", "two are called b; give one of them another name"),
         ({"variants": [{"name": "a", "share": 1, "templates": {"push": TEXT}}]}, "", "a text for push, which"),
         ({"variants": [{"name": "a", "share": 1, "templates": {"sms": "campaigns/no"}}]}, "campaigns/no", "no text"),
-        ({"rate_per_second": 0}, "rate_per_second", "greater than 0"),
+        ({"rate_per_second": 0.01}, "rate_per_second", "greater than or equal to 0.1"),
         ({"exclude_contacted_within": "PT1S"}, "exclude_contacted_within", "greater than or equal to"),
         ({"holdout": 1}, "holdout", "less than or equal to 0.9"),
         ({"audience": "everybody"}, "audience", "Extra inputs are not permitted"),

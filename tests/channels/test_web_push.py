@@ -171,7 +171,8 @@ async def test_nobody_is_called_who_is_not_allowed_any_more(
         "https://FCM.googleapis.com/fcm/send/abc",
     ],
 )
-def test_the_push_services_of_the_browsers_are_called(endpoint: str) -> None:
+def test_the_push_services_of_the_browsers_are_called(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEB_PUSH_SERVICES", raising=False)
     assert PushServices().allow(endpoint)
 
 
@@ -197,7 +198,8 @@ def test_the_push_services_of_the_browsers_are_called(endpoint: str) -> None:
         "https://fcm.googleapis.com/x#fragment",
     ],
 )
-def test_nobody_else_is_called(endpoint: str, browser: Browser) -> None:
+def test_nobody_else_is_called(endpoint: str, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WEB_PUSH_SERVICES", raising=False)
     assert not PushServices().allow(endpoint)
     with pytest.raises(NotASubscription, match="endpoint: must"):
         subscription_of({**browser.subscription, "endpoint": endpoint})
