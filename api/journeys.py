@@ -64,7 +64,7 @@ class JourneyKind(BaseModel):
     exits_on: list[str]
     restarts_on: list[str]
     listens_to: list[str]
-    segments: list[str] = Field(description="Whom it is for: entering one of these segments starts it.")
+    segments: list[str] = Field(description="Whom it is for: entering or leaving one of these segments starts it.")
     topic: str = Field(description="What it writes about, as customers choose it.", examples=["offers"])
     priority: int = Field(description="1 (most important) to 5.")
     messages: list[MessageKind] = Field(description="What it may send, seen when its code was rehearsed.")
