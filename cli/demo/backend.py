@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from cli.demo.people import Person
 from cli.installation import Installation
@@ -79,6 +79,16 @@ class Backend:
             call["timestamp"] = (datetime.now(UTC) - ago).isoformat()
         await self._send("track", {**call, "event": event, "properties": properties})
         self.told.append(Told(person.user_id, event, properties, datetime.now(UTC), past=bool(ago)))
+
+    async def __aenter__(self) -> Self:
+        """Begin to tell."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Hear no more answers: the story is over, or was ended in its middle."""
+        for call in self._on_its_way:
+            call.cancel()
+        await asyncio.gather(*self._on_its_way, return_exceptions=True)
 
     async def finish(self) -> None:
         """Wait for the answers to everything that is on its way."""

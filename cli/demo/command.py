@@ -123,8 +123,9 @@ async def _perform(
     async with (
         open_installation(Access(stack.api_url, stack.operator_key, stack.write_key)) as installation,
         httpx.AsyncClient(base_url=stack.sandbox_url, trust_env=False, timeout=20) as sandbox,
+        Backend(installation) as backend,
     ):
-        backend, phones = Backend(installation), Phones(sandbox)
+        phones = Phones(sandbox)
         await pack.prepare(installation)
         await _story(console, installation, backend, phones, pack, people, seed)
         await backend.finish()

@@ -85,7 +85,8 @@ def test_what_it_writes_is_clean_and_its_test_passes_as_it_is(checkout: Path, jo
     code = [file for file in [*written, "workflows/enabled.py"] if file.endswith(".py")]
     passes(checkout, "ruff", "format", "--check", *code)
     passes(checkout, "ruff", "check", *code)
-    passes(checkout, "mypy", "--cache-dir", str(PROJECT / ".mypy_cache" / "new"), *code)
+    # What mypy knows of the repository holds for the copy, whose files have the same times.
+    passes(checkout, "mypy", "--cache-dir", str(PROJECT / ".mypy_cache"), *code)
     checked = journeys("check")
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "nothing wrong" in checked.stdout
