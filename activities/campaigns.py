@@ -21,13 +21,19 @@ from domain.messages import RANK, DeliverRequest, Delivery, Status, Verdict
 from policy.hours import zones_of
 from policy.turns import first_due, next_turn
 from segments.condition import BasisMissing
+from segments.form import Condition
 from store import audit, campaigns, customers, installation, membership, recipients, segments
 from store.campaigns import Candidate, Kept, Place
 from store.database import AWAY, Connection, Pool
+from store.membership import BROKEN
 from store.recipients import Done, Doubt, Recipient
+from store.segments import Definitions
 
 PAGE = 5_000
 """Customers planning looks at by one statement."""
+
+FEWEST = 50
+"""Customers planning looks at by one statement where more take too long."""
 
 CHUNK = 200
 """Customers who become recipients, or cease to be, in one transaction, under their locks."""
@@ -196,7 +202,7 @@ class Campaigns:
             log.warning("a campaign's segment is gone", campaign=form.name, segment=form.segment)
             return []
         try:
-            within = await membership.inside(connection, definition.form, definitions, ids, now)
+            within = await _inside(connection, definition.form, definitions, ids, now)
         except BasisMissing:
             raise ApplicationError(f"what {form.segment} rests on is not worked out yet") from None
         return await campaigns.candidates(connection, form, within, now)
@@ -257,13 +263,17 @@ class Campaigns:
         late: dict[int, datetime] = {}
         for each in due:
             present = each.clock.journey_time(now)
-            zones = zones_of(each.time_zone, each.phone, self.deliver.deployment.default_time_zone)
             # When it is worth nothing any more that is decided, and explained, like everything else.
-            turn = min(next_turn(form, each.customer, zones, present), max(each.expires_at, present))
+            turn = min(self._turn(form, each, present), max(each.expires_at, present))
             if turn > present:
                 late[each.enrolment] = each.clock.wall_time(turn)
         await recipients.put_off(connection, late)
         return [each for each in due if each.enrolment not in late]
+
+    def _turn(self, form: CampaignForm, recipient: Recipient, present: datetime) -> datetime:
+        """Return from when on a message to a recipient may go, journey time."""
+        zones = zones_of(recipient.time_zone, recipient.phone, self.deliver.deployment.default_time_zone)
+        return next_turn(form, recipient.customer, zones, present)
 
     async def _serve_all(self, form: CampaignForm, due: Sequence[Recipient], pace: _Pace, now: _Now) -> None:
         """Serve some recipients, a few at the same time, and record with whom it is done, all at once.
@@ -301,9 +311,10 @@ class Campaigns:
         """Serve a recipient; what is wrong with one of them holds up nobody else."""
         try:
             return await self._serve(form, recipient, now)
-        except AWAY:
-            raise
         except Exception as error:
+            # SQL in the code may fail on what is known of this one customer.
+            if isinstance(error, AWAY) and not isinstance(error, BROKEN):
+                raise
             log.exception("a recipient could not be served", enrolment=recipient.enrolment, error=type(error).__name__)
             failed = replace(recipient, failures=recipient.failures + 1)
             if failed.failures >= MOST_FAILURES:
@@ -316,15 +327,24 @@ class Campaigns:
         """Ask for a recipient's message, and go on in the cascade as far as that can be done now."""
         while True:
             delivery = await self._ask(form, recipient, now())
-            match await self._after(form, recipient, delivery, recipient.clock.journey_time(now())):
+            present = recipient.clock.journey_time(now())
+            match await self._after(form, recipient, delivery, present):
                 case Recipient() as changed:
+                    turn = self._turn(form, changed, present)
+                    if changed.step > recipient.step and turn > present:
+                        # The next way waits for the campaign's days too, and is useful from then on.
+                        await self._wait(replace(changed, expires_at=turn + form.useful_for), turn)
+                        return None
                     recipient = changed
                 case datetime() as later:
-                    async with self.pool.acquire() as connection:
-                        await recipients.postpone(connection, recipient, recipient.clock.wall_time(later))
+                    await self._wait(recipient, later)
                     return None
                 case Done() as done:
                     return done
+
+    async def _wait(self, recipient: Recipient, until: datetime) -> None:
+        async with self.pool.acquire() as connection:
+            await recipients.postpone(connection, recipient, recipient.clock.wall_time(until))
 
     async def _ask(self, form: CampaignForm, recipient: Recipient, now: datetime) -> Delivery:
         request = DeliverRequest(
@@ -396,6 +416,21 @@ class Campaigns:
             await customers.lock(connection, [customer for customer, _ in some])
             await recipients.withdraw(connection, [enrolment for _, enrolment in some])
             return bool(some)
+
+
+async def _inside(
+    connection: Connection, form: Condition, definitions: Definitions, ids: Sequence[int], now: datetime
+) -> list[int]:
+    """Return which customers are in a segment; fewer are asked about at once where so many take too long."""
+    _lives()
+    try:
+        return list(await membership.inside(connection, form, definitions, ids, now))
+    except TimeoutError:
+        if len(ids) <= FEWEST:
+            raise
+    half = len(ids) // 2
+    parts = (ids[:half], ids[half:])
+    return [customer for part in parts for customer in await _inside(connection, form, definitions, part, now)]
 
 
 def _next_step(form: CampaignForm, recipient: Recipient, present: datetime) -> Recipient | None:

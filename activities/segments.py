@@ -260,8 +260,7 @@ class Segments:
             while await membership.dispatch_is_behind(connection, DISPATCH_BEHIND):
                 _lives()
                 await asyncio.sleep(0.5)
-            with _judging(definition):
-                await self._change(connection, definitions, definition, chunk, now, evaluation)
+            await self._change(connection, definitions, definition, chunk, now, evaluation)
         return {each.customer: each.look_at for each in judged if each.look_at}
 
     async def _change(
@@ -279,7 +278,9 @@ class Segments:
             if not await segments.hold_still(connection, [definition, *definitions.among(definition.form)]):
                 raise Redefined
             here = [customer for customer in ids if customer not in gone]
-            changed = await membership.change(connection, definitions, definition, here, now)
+            # Only this is the segment's own doing; whoever waits for a lock or the database tries again.
+            with _judging(definition):
+                changed = await membership.change(connection, definitions, definition, here, now)
             await self._tell(connection, definition.name, SegmentEntered, changed.entered, now)
             await self._tell(connection, definition.name, SegmentLeft, changed.departed, now)
             if evaluation:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 from uuid import uuid4
+from zoneinfo import ZoneInfo
 
 import structlog
 from fastapi import APIRouter, Body, Path
@@ -206,7 +207,8 @@ async def start_campaign(name: Name, body: Confirmation, ctx: Ctx, key: Operator
         if errors := await _mistakes(ctx, connection, kept.form):
             raise refused(errors)
         found = await counted(ctx, connection, kept.form)
-        refuse_odd_audience(kept.form, found, await installation.clock(connection), confirm=body.confirm)
+        clock, zone = await installation.clock(connection), ZoneInfo(ctx.deployment.default_time_zone or "UTC")
+        refuse_odd_audience(kept.form, found, clock, zone, confirm=body.confirm)
         if not await campaigns.begin(connection, kept, key.name):
             now = await _known(connection, name)
             if now.status is CampaignStatus.DRAFT:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, Field
 
@@ -14,10 +15,11 @@ from domain.campaigns import CampaignForm
 from domain.clock import Clock
 from policy.contact import held_out_by
 from policy.hours import zones_of
-from policy.turns import first_due
+from policy.turns import first_due, open_between
 from segments.condition import BasisMissing
-from store import campaigns, membership, segments
+from store import campaigns, installation, membership, segments
 from store.database import Connection
+from store.membership import BROKEN
 
 COUNTED = 20_000
 """Customers a dry count goes through; if there are more, members of the segment are, drawn by lot."""
@@ -53,8 +55,11 @@ class DryCount(BaseModel):
     seconds: float = Field(description="How long it takes at its rate, if all are due at once.")
 
 
-def refuse_odd_audience(form: CampaignForm, found: DryCount, clock: Clock, *, confirm: bool) -> None:
+def refuse_odd_audience(form: CampaignForm, found: DryCount, clock: Clock, zone: ZoneInfo, *, confirm: bool) -> None:
     """Refuse to start a campaign for nobody, one too slow to be useful, and unconfirmed one for most customers.
+
+    Args:
+        zone: By whose days and hours it is told how much it can send.
 
     Raises:
         Problem: With what to change.
@@ -70,14 +75,15 @@ def refuse_odd_audience(form: CampaignForm, found: DryCount, clock: Clock, *, co
         )
     assert found.first_due is not None
     assert found.last_due is not None
-    lasts = found.last_due - found.first_due + clock.wall_duration(form.useful_for)
+    ends = clock.journey_time(found.last_due) + form.useful_for
+    lasts = clock.wall_duration(open_between(form, zone, clock.journey_time(found.first_due), ends))
     if timedelta(seconds=found.seconds) > lasts:
         raise Problem(
             409,
             "too_slow",
             f"{form.name} takes {found.seconds / 3600:,.1f} hours for {found.recipients:,} recipients at "
-            f"{form.rate_per_second:g} a second, and its last messages would not be worth sending any more; raise "
-            "rate_per_second or useful_for",
+            f"{form.rate_per_second:g} a second, and its last messages would not be worth sending any more by the time "
+            "one of its days has room for them; raise rate_per_second or useful_for",
         )
 
 
@@ -111,6 +117,8 @@ async def counted(ctx: Context, connection: Connection, form: CampaignForm) -> D
         Problem: The segment cannot be judged by yet.
     """
     now = datetime.now(UTC)
+    clock = await installation.clock(connection)
+    begins = max(now, clock.wall_time(form.starts_at)) if form.starts_at else now
     definitions = await segments.load(connection)
     definition = definitions.by_name.get(form.segment)
     if definition is None:
@@ -131,7 +139,12 @@ async def counted(ctx: Context, connection: Connection, form: CampaignForm) -> D
             within = await membership.inside(connection, definition.form, definitions, ids, now)
         except BasisMissing:
             raise _not_yet(form.segment) from None
-        await _count(ctx, connection, form, count, within, now)
+        except TimeoutError:
+            raise Problem(409, "too_slow", f"{form.segment} takes too long to count; make it simpler") from None
+        except BROKEN as error:
+            rule = f"what of {form.segment} is SQL in the code fails: {type(error).__name__}; a release has to mend it"
+            raise Problem(409, "broken", rule) from None
+        await _count(ctx, connection, form, count, within, begins)
 
     def all_of(part: int) -> int:
         return round(part * scale)
@@ -161,9 +174,9 @@ def _not_yet(segment: str) -> Problem:
 
 
 async def _count(
-    ctx: Context, connection: Connection, form: CampaignForm, count: _Count, within: Sequence[int], now: datetime
+    ctx: Context, connection: Connection, form: CampaignForm, count: _Count, within: Sequence[int], begins: datetime
 ) -> None:
-    found = await campaigns.candidates(connection, form, within, now)
+    found = await campaigns.candidates(connection, form, within, begins)
     chosen = [each for each in found if not each.lately]
     count.members += len(found)
     count.excluded += len(found) - len(chosen)
@@ -181,8 +194,7 @@ async def _count(
     for each in told:
         if each.customer not in reached:
             continue
-        begins = max(each.clock.journey_time(now), form.starts_at or each.clock.origin)
         zones = zones_of(each.time_zone, each.phone, ctx.deployment.default_time_zone)
-        due = each.clock.wall_time(first_due(form, each.customer, zones, begins))
+        due = each.clock.wall_time(first_due(form, each.customer, zones, each.clock.journey_time(begins)))
         count.variants[form.drawn(each.customer).name] += 1
         count.first_due, count.last_due = min(count.first_due or due, due), max(count.last_due or due, due)

@@ -371,9 +371,13 @@ async def _newest_stay(ctx: Context, connection: Connection, named: Name, custom
 
 def _composed(ctx: Context, named: Name, source: str) -> Text:
     try:
-        return ctx.texts.compose(named.template, named.channel, named.locale, source)
+        return _read(ctx, named, source)
     except BadText as error:
         raise _refused("source", str(error)) from None
+
+
+def _read(ctx: Context, named: Name, source: str) -> Text:
+    return ctx.texts.compose(named.template, named.channel, named.locale, source)
 
 
 def _file(ctx: Context, named: Name) -> Text | None:
@@ -403,7 +407,12 @@ async def problems_for_campaign(ctx: Context, connection: Connection, template: 
     written = await texts.published(connection, template, channel, ctx.texts.locales, "")
     for locale in ctx.texts.locales:
         named = Name(template, channel, locale)
-        text = _composed(ctx, named, written[locale]) if locale in written else _file(ctx, named)
+        try:
+            text = _read(ctx, named, written[locale]) if locale in written else _file(ctx, named)
+        except BadText as error:
+            # A release may have forgotten what an earlier one knew.
+            problems.append(f"{locale}: {error}")
+            continue
         if text:
             problems += [
                 f"{locale}: {each}" for each in (await _checked(ctx, connection, text, campaign=True)).problems

@@ -1,7 +1,8 @@
 """When a recipient's turn comes in a campaign."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import ceil
 from zoneinfo import ZoneInfo
 
 from domain.campaigns import CampaignForm
@@ -9,6 +10,7 @@ from policy.configuration import Weekday
 from policy.hours import next_allowed
 
 MIDNIGHT = 24
+HOUR = timedelta(hours=1)
 
 
 def first_due(form: CampaignForm, customer: int, zones: Sequence[ZoneInfo], present: datetime) -> datetime:
@@ -34,6 +36,15 @@ def next_turn(form: CampaignForm, customer: int, zones: Sequence[ZoneInfo], pres
         present: Journey time.
     """
     return _turn(form, (form.hour_of(customer) or 0, MIDNIGHT), zones, present)
+
+
+def open_between(form: CampaignForm, zone: ZoneInfo, begins: datetime, ends: datetime) -> timedelta:
+    """Return for how much of a time messages of a campaign may go, journey time, told hour by hour in one zone."""
+    hour = min((form.hour or 0) if variant.hour is None else variant.hour for variant in form.variants)
+    days = [Weekday(day) for day in form.weekdays]
+    moments = [begins + n * HOUR for n in range(ceil((ends - begins) / HOUR))]
+    may_go = [each for each in moments if next_allowed(each, [zone], (hour, MIDNIGHT), days) == each]
+    return sum((min(HOUR, ends - each) for each in may_go), timedelta())
 
 
 def _turn(form: CampaignForm, hours: tuple[int, int], zones: Sequence[ZoneInfo], present: datetime) -> datetime:

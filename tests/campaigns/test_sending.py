@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
@@ -73,6 +73,20 @@ async def test_what_is_late_after_a_pause_waits_for_its_hour_on_one_of_its_days(
     await campaign.is_told("resume")
     await office.world.until(campaign.next_due, due + timedelta(days=days))
     assert await person.got() == []
+
+
+async def test_the_next_way_of_a_cascade_waits_for_one_of_its_days_too(office: Office) -> None:
+    zone = where_it_is(23)
+    (person,) = await office.people(1, timezone=zone)
+    begins = datetime.now(ZoneInfo(zone))
+    ways = [{"channel": channel, "template": "campaigns/tyres"} for channel in ("email", "sms")]
+    times = {"weekdays": [f"{begins:%a}".lower()], "within": "PT1H", "useful_for": "PT2H"}
+    campaign = await office.sends(cascade=ways, reached="read", **times)
+    await office.world.until(person.got, ["email tyres"])
+    await campaign.passes(3 * HOUR)
+    a_week_later = datetime.combine(begins.date() + timedelta(days=7), time(), ZoneInfo(zone))
+    await office.world.until(campaign.next_due, a_week_later)
+    assert await person.got() == ["email tyres"]
 
 
 async def test_nobody_is_written_to_before_it_starts_and_who_is_in_then_counts(office: Office) -> None:

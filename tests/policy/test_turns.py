@@ -1,6 +1,6 @@
 """When a turn comes in a campaign: its days and hour where the recipient is, also when clocks change."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from domain.campaigns import CampaignForm
 from policy.configuration import Weekday
-from policy.turns import first_due, next_turn
+from policy.turns import first_due, next_turn, open_between
 from tests.policy.test_hours import MOMENTS, ZONES
 
 DAYS = [str(day) for day in Weekday]
@@ -85,3 +85,21 @@ def test_no_turn_comes_before_its_hour_or_on_another_day(now: datetime, zone: st
         assert there.hour >= hour
         assert DAYS[there.weekday()] in days
     assert next_turn(form, 1, [ZoneInfo(zone)], now) <= first_due(form, 1, [ZoneInfo(zone)], now)
+
+
+@pytest.mark.parametrize(
+    ("given", "lasts", "hours"),
+    [
+        ({}, timedelta(days=3), 72),
+        ({}, timedelta(minutes=90), 1.5),
+        ({"hour": 11}, timedelta(days=2), 26),
+        # The 10th is a Tuesday: what has not gone by midnight goes in a week.
+        ({"hour": 11, "weekdays": ["tue"]}, timedelta(days=3), 13),
+        ({"hour": 11, "weekdays": ["tue"]}, timedelta(days=8), 26),
+    ],
+)
+def test_how_long_a_campaign_may_send_is_told_by_its_days_and_hour(
+    given: dict[str, Any], lasts: timedelta, hours: float
+) -> None:
+    begins = local("2026-03-10T11:00", "Europe/Berlin")
+    assert open_between(a_form(**given), ZoneInfo("Europe/Berlin"), begins, begins + lasts) == timedelta(hours=hours)
