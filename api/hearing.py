@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from api.intake import Accepted, Terms, accept
+from api.intake import Accepted, Terms, accept, known_by
 from dispatch.progress import Report, move
 from domain.calls import Call, CallType, Profile
 from domain.conversations import OPERATOR, OPERATOR_WORDS, Notice, Reason
@@ -16,16 +16,12 @@ from domain.messages import Channel, Status
 from store import callbacks, conversations, customers, silences
 from store.callbacks import Subject
 from store.conversations import Opened
-from store.customers import Identity
 from store.database import Connection
 
 TEXTING = (Channel.SMS, Channel.WHATSAPP)
 
 NUMBER = re.compile(r"\+[1-9]\d{6,14}")
 """A number somebody can be written to at: E.164. Short codes and names of companies are none."""
-
-KNOWN_BY = "phone"
-"""Begins the anonymous id of whoever is known by nothing but the number they wrote from."""
 
 SCORES = range(11)
 """What a question without buttons may be answered with by a number: 0 to 10."""
@@ -84,7 +80,7 @@ async def _met(connection: Connection, terms: Terms, written: Written) -> int | 
     """
     if not NUMBER.fullmatch(written.number) or await callbacks.is_erased(connection, written.number):
         return None
-    known_as: Identity = ("anonymous", f"{KNOWN_BY}:{written.number}")
+    known_as = known_by(written.number)
     met = (await customers.find(connection, [known_as])).get(known_as)
     if met is not None and not await customers.lock(connection, [met]):
         # Since then their backend has told of another number, which stays theirs.

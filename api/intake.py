@@ -105,6 +105,7 @@ async def accept(
         An answer for each call, in order.
     """
     async with connection.transaction():
+        calls = await _with_who_wrote_first(connection, calls)
         people, erased = await _meet(connection, terms.tombstones, calls)
         known = await events.known(connection, source, [call.message_id for call in calls])
         fresh: list[tuple[int, Call, int, list[int] | None]] = []
@@ -146,6 +147,28 @@ async def accept(
         for customer, event in merges:
             await _decide_past(connection, terms.catalog, customer, event)
         return [answer for answer in answers if answer is not None]
+
+
+def known_by(number: str) -> Identity:
+    """Return what somebody is known by of whom there is a number (E.164) alone: they wrote to us first."""
+    return "anonymous", f"phone:{number}"
+
+
+async def _with_who_wrote_first(connection: Connection, calls: Sequence[Call]) -> list[Call]:
+    """Let whoever tells of a user's number mean also who wrote from it before anybody knew them.
+
+    Else a goal or a block of the one would not count for the other, who has the same phone.
+    """
+    told = {
+        call.message_id: known_by(call.profile.phone)
+        for call in calls
+        if call.user_id and not call.anonymous_id and call.profile and call.profile.phone
+    }
+    met = await customers.find(connection, set(told.values())) if told else {}
+    return [
+        call.model_copy(update={"anonymous_id": told[call.message_id][1]}) if told.get(call.message_id) in met else call
+        for call in calls
+    ]
 
 
 async def _meet(connection: Connection, tombstones: Tombstones, calls: Sequence[Call]) -> tuple[_People, set[Identity]]:

@@ -105,14 +105,15 @@ async def linked(connection: Connection, message: UUID) -> Linked | None:
 async def suppress(connection: Connection, channel: str, recipient: str, reason: str, source: str) -> None:
     """Send nothing to a recipient by a channel any more.
 
-    The first reason stays, unless it is an erasure: consent given anew lifts that, but no STOP and no complaint.
+    The first reason stays, unless it is an erasure, which consent given anew lifts, but no STOP and no complaint; or
+    a dead address, which comes to life when its owner writes, and a STOP does not go by that.
     """
     await connection.execute(
         """
         insert into suppressions (channel, recipient, reason, source) values ($1, kept_address($2), $3, $4)
         on conflict (channel, recipient) do update
         set reason = excluded.reason, source = excluded.source, created_at = excluded.created_at
-        where suppressions.reason = 'erased'
+        where suppressions.reason = 'erased' or suppressions.reason = 'dead' and excluded.reason <> 'dead'
         """,
         channel,
         recipient,

@@ -101,6 +101,28 @@ async def test_a_stranger_becomes_a_customer_known_by_their_number(scene: Scene)
     assert [line["text"] for line in lines if line["by"] == "customer"][-1] == "It is me"
 
 
+async def test_whoever_is_told_to_have_a_strangers_number_is_that_stranger(scene: Scene) -> None:
+    number, person = f"+1415{uuid4().int % 10_000_000:07d}", f"u-{uuid4().hex}"
+    await scene.tells("identify", person, traits={"locale": "en"})
+    await scene.texts(f"whatsapp:{number}", "Hello?")
+    assert (await scene.tells("identify", person, traits={"phone": number})).status_code == 200
+    (line,) = await scene.context.pool.fetch(
+        """
+        select i.value from conversation_lines l join conversations c on c.id = l.conversation_id
+        join identities i on i.customer_id = c.customer_id and i.kind = 'user' where c.address = $1
+        """,
+        number,
+    )
+    assert line["value"] == person
+    # So a right to be forgotten reaches all of them.
+    assert (await scene.as_operator("DELETE", f"/v1/customers/{person}")).status_code == 204
+    for table in ("customers", "identities", "conversation_lines", "callbacks"):
+        rows = await scene.context.pool.fetch(
+            f'select from "{table}" each where strpos(each::text, $1) > 0', number[1:]
+        )
+        assert rows == [], table
+
+
 async def test_a_stranger_who_was_erased_leaves_no_number_and_stays_a_stranger(scene: Scene) -> None:
     number = f"+1415{uuid4().int % 10_000_000:07d}"
     await scene.texts(f"whatsapp:{number}", "Hello?")

@@ -1,9 +1,11 @@
 """A recipient that cannot be reached is not tried again, and the cascade goes on with the next channel."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from store import messages
 from tests.world import Person, World
 
 
@@ -67,3 +69,13 @@ async def test_a_hard_failure_is_the_last_by_its_channel(
     await person.does("letter_begun", application_id="A-1", by=channel, urgent=True)
     await world.until(lambda: person.status_of(channel), "skipped")
     assert (await world.messages_of(person, channel))[-1]["reason"] == afterwards
+
+
+async def test_a_stop_outlasts_a_number_that_was_dead_and_writes_again(world: World) -> None:
+    number = f"+1415{uuid4().int % 10_000_000:07d}"
+    async with world.pool.acquire() as connection:
+        for reason in ("dead", "opted_out", "dead"):
+            await messages.suppress(connection, "sms", number, reason, "tests")
+        await messages.heard_from(connection, "sms", number)
+    kept = await world.pool.fetch("select reason from suppressions where recipient = kept_address($1)", number)
+    assert [row["reason"] for row in kept] == ["opted_out"]
