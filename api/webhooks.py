@@ -205,7 +205,7 @@ async def twilio_status(
 async def _about_us(connection: Connection, about: Subject, code: str, sender: str) -> None:
     """Learn from a failed WhatsApp message what is wrong with the sender it went out from, or with its template."""
     if code in BLOCKED_SENDERS and sender:
-        await whatsapp.block_sender(connection, sender, code, BLOCKED_SENDERS[code])
+        await whatsapp.block_sender(connection, sender, code, BLOCKED_SENDERS[code], about.message)
     template = (about.content or {}).get("template")
     if code in TEMPLATE_STATUSES and template:
         await whatsapp.judged(connection, template["sid"], TEMPLATE_STATUSES[code], f"twilio:{code}")

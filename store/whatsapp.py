@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -248,11 +249,17 @@ async def spoke(connection: Connection, address: str, sender: str) -> None:
     )
 
 
-async def block_sender(connection: Connection, sender: str, code: str, lasts: timedelta) -> None:
+async def block_sender(
+    connection: Connection, sender: str, code: str, lasts: timedelta, reported_of: UUID | None = None
+) -> None:
     """Send nothing from a sender for a while; of two blocks the longer one holds.
 
     One that is blocked again soon after such a while rests twice as long, a day at the most: nobody tells when a block
     ends, and each try costs a message.
+
+    Args:
+        reported_of: The message that was reported to have failed. If it left before a block for the same reason was
+            over, it says nothing new.
     """
     await connection.execute(
         """
@@ -265,12 +272,15 @@ async def block_sender(connection: Connection, sender: str, code: str, lasts: ti
                 then now() + greatest($3::interval, least(2 * (b.until - b.since), $4::interval))
                 else excluded.until
             end
-        where b.until < excluded.until
+        where b.until < excluded.until and not (
+            b.code = excluded.code and exists (select from messages where id = $5 and sending_at < b.until)
+        )
         """,
         sender,
         code,
         lasts,
         LONGEST_REST,
+        reported_of,
     )
 
 

@@ -406,6 +406,28 @@ async def test_a_sender_that_is_blocked_again_and_again_rests_ever_longer(two_se
     assert [await rests("1 second") for _ in range(12)][-2:] == [1440, 1440]
 
 
+@pytest.mark.parametrize(("left", "rest"), [("30 seconds", 1), ("0 seconds", 2)])
+async def test_what_is_reported_late_of_messages_that_left_before_a_block_does_not_prolong_it(
+    desk: Desk, left: str, rest: int
+) -> None:
+    await desk.writes("---\ncategory: session\n---\nHello.")
+    person = await somebody(desk.world)
+    await writes(person)
+    assert (await desk.goes_to(person)).gone
+    message = (await newest(person))["id"]
+    minute = timedelta(minutes=1)
+    async with desk.world.pool.acquire() as connection:
+        await whatsapp.block_sender(connection, SENDER, "63018", minute)
+        await connection.execute(
+            "update sender_blocks set since = now() - interval '61 s', until = now() - interval '1 s'"
+        )
+        await connection.execute(
+            "update messages set sending_at = now() - $2::text::interval where id = $1", message, left
+        )
+        await whatsapp.block_sender(connection, SENDER, "63018", minute, message)
+        assert await connection.fetchval("delete from sender_blocks returning until - since") == rest * minute
+
+
 async def test_while_the_only_sender_rests_for_its_rate_limit_messages_wait_and_then_go(desk: Desk) -> None:
     await desk.writes("---\ncategory: marketing\n---\nHello.")
     await desk.submits()
