@@ -15,7 +15,11 @@ from domain.campaigns import CampaignForm
 from domain.messages import Status
 from policy.configuration import Policy
 from policy.contact import is_held_out
-from store import campaigns
+from segments import form as forms
+from segments.coded import CODED
+from segments.definition import Coded, CodedParameters
+from store import campaigns, segments
+from store.segments import NewVersion
 from tests.campaigns.conftest import Office
 from tests.guarantees.test_uncertain import settle
 from tests.world import Person, where_it_is
@@ -377,6 +381,32 @@ async def test_two_recipients_who_are_one_get_one_message(office: Office) -> Non
     await campaign.passes(HOUR)
     assert await campaign.ends() == {"sent": 1}
     assert await one.got() == ["sms tyres"]
+
+
+async def test_one_whose_data_the_segment_s_sql_fails_on_holds_up_nobody(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, (odd, other) = office.world, await office.people(2)
+    name = await office.writes()
+    sender = Campaigns(world.pool, world.deliver, Courtesy(world.pool, world.temporal))
+    async with world.pool.acquire() as connection:
+        kept = await campaigns.find(connection, name)
+        assert kept is not None
+        await campaigns.begin(connection, kept, "tests")
+        now = await connection.fetchval("select now()")
+    await sender.plan_page(kept.id, now)
+    sql = """
+        select id as customer_id, (traits ->> 'size')::numeric > 0 as member, null::jsonb as because
+        from customers where id = any(:customers)
+    """
+    monkeypatch.setitem(CODED, "sized", Coded("sized", "Has a size.", CodedParameters, sql))
+    for person, size in ((odd, "large"), (other, "12")):
+        await office.tells(person, "identify", traits={"size": size})
+    async with world.pool.acquire() as connection, connection.transaction():
+        await segments.lock_definitions(connection)
+        await segments.put(connection, NewVersion(office.segment, "", forms.read({"coded": "sized"}), "api", "tests"))
+    progress = await sender.send_due(kept.id, _Now(now))
+    assert (await other.got(), await odd.got(), progress.waiting) == (["sms tyres"], [], 1)
 
 
 # Journeys first.
